@@ -1,0 +1,1 @@
+"""Everything that a YAML file may name."""

@@ -1,0 +1,1 @@
+"""Activations: functions between the layers of a network."""

@@ -1,0 +1,1 @@
+"""Metrics: what people read, computed on a whole split."""

@@ -1,0 +1,1 @@
+"""Networks: ordinary modules, sized from the data and the loss."""

@@ -1,0 +1,1 @@
+"""Optimizers: update rules, each a formula over whole tensors."""

@@ -1,0 +1,369 @@
+"""The words that components share: ranges of knobs, kinds of target and prediction, declarations.
+
+A component is a formula with keyword-only knobs. What the formula alone cannot say is declared in
+the decorator with the words of this file; the rest of the program reads the declarations and knows
+no component by name.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Protocol
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from lossbench.lazy import Tensor, np, torch
+
+# --- ranges of knobs --------------------------------------------------------------------------
+# A knob's annotation is its declaration. Knobs of type `float` (and fixed tuples of them) may be
+# 0-d tensors and may differ between the trials of one fused group; `int`, `bool` and `str` may not.
+
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Probability = Annotated[float, Ge(0), Le(1)]
+Decay = Annotated[float, Ge(0), Lt(1)]
+PositiveInt = Annotated[int, Gt(0)]
+NonNegativeInt = Annotated[int, Ge(0)]
+
+
+@dataclass(frozen=True)
+class Nested:
+    """Marks a knob that is itself a component: `base: Annotated[Any, Nested("optimizer")]`.
+
+    YAML gives a bare name or a `{name: ...}` block; the component receives an `Applied`. With
+    `many`, the knob is a list of them.
+    """
+
+    kind: str
+    many: bool = False
+
+
+@dataclass(frozen=True)
+class FilePath:
+    """Marks a knob that names a file: relative paths are taken from the config's own folder."""
+
+    must_exist: bool = True
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A component with its knobs filled in: what a `Nested` knob turns into."""
+
+    name: str
+    function: Callable[..., Any]
+    facts: Any
+    knobs: Mapping[str, Any]
+
+    def __call__(self, *inputs: Any, **more: Any) -> Any:
+        """Call the formula with the knobs; `more` overrides them."""
+        return self.function(*inputs, **{**self.knobs, **more})
+
+
+def is_off(knob: Any) -> bool:
+    """Tell whether a knob is the plain number 0, so that a term of a formula may be skipped.
+
+    A tensor is never off: its values may differ between trials, and a traced formula must not
+    look at them.
+    """
+    return isinstance(knob, int | float) and knob == 0
+
+
+# --- what a dataset gives and a loss takes ----------------------------------------------------
+
+TargetKind = Literal["real", "count", "class", "multilabel", "distribution"]
+"""What a dataset's targets are: real numbers, counts (0, 1, 2, ...), one of C classes (an index),
+a set of labels (zeros and ones), or a probability for each class."""
+
+Encoding = Literal["real", "count", "index", "zero_one", "plus_minus", "distribution", "labels"]
+"""The form in which a loss wants its target: floats of the prediction's shape (`real`, `count`),
+class indices [N, ...] (`index`), {0, 1} or {-1, 1} of the prediction's shape, probabilities
+[N, C, ...], or lists of label indices padded with -1 (`labels`)."""
+
+PredictionKind = Literal[
+    "real", "logits", "scores", "log_probabilities", "probabilities", "positive"
+]
+"""What a loss wants from the network: any number, logits (softmax or sigmoid inside the loss),
+margin scores (the sign decides), the outputs of a log-softmax, of a softmax or sigmoid, or
+positive numbers (softplus)."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the targets of a dataset are.
+
+    `size` is the number of values per sample (real, count), of classes, or of labels; `names` the
+    classes' or values' names where they have any.
+    """
+
+    kind: TargetKind
+    size: int
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs [N, ...] (float32) and targets, as NumPy arrays on the host.
+
+    Targets: [N, d] float32 for real and count, [N, ...] int64 for class, [N, L] float32 for
+    multilabel and distribution.
+    """
+
+    inputs: "np.ndarray[Any, Any]"
+    targets: "np.ndarray[Any, Any]"
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.inputs)
+
+    def take(self, rows: "np.ndarray[Any, Any]") -> "Samples":
+        """Return the samples at these rows, in this order."""
+        return Samples(self.inputs[rows], self.targets[rows])
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a dataset returns: all samples in one set, still to be split, or in ready splits.
+
+    Exactly one of `samples` and `train` is given. `continuous_inputs` is false where
+    standardisation would make no sense (it is then skipped). `floor` is the lowest loss that any
+    model can reach, by loss name, where it is known.
+    """
+
+    target: Target
+    samples: Samples | None = None
+    train: Samples | None = None
+    validation: Samples | None = None
+    test: Samples | None = None
+    input_names: tuple[str, ...] = ()
+    standardize: bool = True
+    notes: tuple[str, ...] = ()
+    floor: Mapping[str, float] = field(default_factory=dict)
+
+
+# --- what components declare ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A learned parameter of an activation or a loss.
+
+    `value` is its first value, `per` its shape: one number for the whole place in the network, or
+    one per channel (dimension 1). Either may be the name of a knob that says it. For losses
+    `shape` may instead be a function of (outputs, **knobs).
+    """
+
+    value: float | str = 0.0
+    per: str = "scalar"
+    shape: Callable[..., tuple[int, ...]] | None = None
+    initial: "Callable[..., Tensor] | None" = None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A loss before reduction: its values, what the mean divides by, and its new state.
+
+    The mean is `sum(values) / sum(weight)`; the weight is the number of values unless given, so
+    that class weights and ignored samples come out as torch has them.
+    """
+
+    values: Tensor
+    weight: Tensor | None = None
+    state: Mapping[str, Tensor] | None = None
+
+    def total(self) -> Tensor:
+        """Return the sum of the values."""
+        return self.values.sum()
+
+    def weight_sum(self) -> Tensor | float:
+        """Return what the mean divides by."""
+        return float(self.values.numel()) if self.weight is None else self.weight.sum()
+
+    def mean(self) -> Tensor:
+        """Return the weighted mean, as torch's `reduction="mean"`."""
+        return self.values.mean() if self.weight is None else self.total() / self.weight.sum()
+
+
+@dataclass(frozen=True)
+class ActivationFacts:
+    """What an activation declares besides its formula.
+
+    range:        lowest and highest value (either may be infinite), for the default knobs.
+    kinks:        where the derivative jumps; a knob's name stands for its value.
+    parameters:   learned parameters, passed by keyword.
+    elementwise:  false where a value depends on its neighbours (softmax, GLU).
+    output_shape: (shape without the batch dimension, knobs) -> shape behind it, where it changes.
+    random:       draws random numbers in training.
+    kernel_only:  why there is no formula, where there is none.
+    """
+
+    range: tuple[float, float] = (-float("inf"), float("inf"))
+    kinks: tuple[float | str, ...] = ()
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    elementwise: bool = True
+    output_shape: Callable[..., tuple[int, ...]] | None = None
+    random: bool = False
+    kernel_only: str | None = None
+
+
+@dataclass(frozen=True)
+class LossFacts:
+    """What a loss declares besides its formula.
+
+    target:      the encodings it takes, the preferred one first (a single name or a tuple).
+    prediction:  what it wants from the network.
+    heads:       further network outputs per target, by argument name: {"variance": "positive"}.
+    weight:      (prediction, target, **knobs) -> what the mean divides by, elementwise, where the
+                 kernel's `reduction="none"` cannot say it; the formula returns it in its Terms.
+    whole_batch: one value for the batch: cannot be accumulated, refuses reduction "none".
+    zero_at_target: the loss of a perfect prediction is 0.
+    symmetric:   exchanging prediction and target changes nothing.
+    parameters:  learned parameters of its own.
+    state:       (outputs, **knobs) -> named tensors that training changes.
+    train:       why it cannot be trained on, where it cannot.
+    kernel_only: why there is no formula, where there is none.
+    """
+
+    target: Encoding | tuple[Encoding, ...]
+    prediction: PredictionKind = "real"
+    heads: Mapping[str, PredictionKind] = field(default_factory=dict)
+    weight: "Callable[..., Tensor] | None" = None
+    whole_batch: bool = False
+    zero_at_target: bool = False
+    symmetric: bool = False
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    state: "Callable[..., dict[str, Tensor]] | None" = None
+    kernel_only: str | None = None
+
+    @property
+    def encodings(self) -> tuple[Encoding, ...]:
+        """The encodings it takes, the preferred one first."""
+        return (self.target,) if isinstance(self.target, str) else self.target
+
+
+State = dict[str, Any]
+"""An optimizer's state: tensors laid out like the parameters, by name."""
+
+
+class Init(Protocol):
+    """Makes an optimizer's first state."""
+
+    def __call__(self, params: Any, **knobs: Any) -> State:
+        """Return the state before the first step."""
+        ...
+
+
+def zeros(*names: str) -> Init:
+    """Return an `init` that starts each named state at zeros of the parameters' shape."""
+
+    def init(params: Any, **knobs: Any) -> State:  # noqa: ARG001 - the contract passes every knob
+        return {name: torch.zeros_like(params) for name in names}
+
+    return init
+
+
+@dataclass(frozen=True)
+class OptimizerFacts:
+    """What an optimizer declares besides its update rule.
+
+    scope:       "element": written for one tensor of any layout, every element by itself;
+                 "tensor": needs one parameter tensor at a time; "model": sums over all of them
+                 (params and grads are then dicts of tensors by name).
+    init:        the first state.
+    decoupled:   weight decay shrinks the weights directly instead of joining the gradient.
+    evaluate:    (params, state, **knobs) -> the weights to evaluate with, where they are others.
+    kernel_knobs: (knobs) -> keyword arguments of the torch class, where the names differ.
+    matrices_only: its kernel takes 2-D parameters only; the rest go to this optimizer.
+    closure:     asks for the loss several times per step.
+    kernel_only: why there is no formula, where there is none.
+    """
+
+    scope: Literal["element", "tensor", "model"] = "element"
+    init: Init = field(default_factory=zeros)
+    decoupled: bool = False
+    evaluate: Callable[..., Any] | None = None
+    kernel_knobs: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    matrices_only: str | None = None
+    closure: bool = False
+    kernel_only: str | None = None
+
+
+@dataclass(frozen=True)
+class ScheduleFacts:
+    """What a schedule declares besides its formula.
+
+    unit:     what `step` and `total` count: optimizer steps or epochs, as at its origin.
+    total:    whether the rate depends on the length of the run (continuing then needs care).
+    momentum: (step, total, *, knobs) -> the momentum, where the origin cycles it.
+    state:    () -> first state, for the one that watches a metric: it is then called
+              `(base, state, metric, *, knobs) -> (rate, new state)` once per unit.
+    python_only: why YAML cannot say it, where it cannot.
+    """
+
+    unit: Literal["step", "epoch"] = "epoch"
+    total: bool = False
+    momentum: Callable[..., Any] | None = None
+    state: Callable[..., dict[str, Any]] | None = None
+    python_only: str | None = None
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """What a layer declares: the numbers of dimensions behind the batch that it accepts."""
+
+    dimensions: tuple[int, ...] = ()
+    noisy: bool = False
+    batch_statistics: bool = False
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """What a network declares: the input it takes (`vector`s are flattened images, too)."""
+
+    inputs: Literal["vector", "image", "any"] = "any"
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What a dataset declares.
+
+    target: the kind of its targets, with the number of classes or values where it never changes;
+            none where only reading the data tells.
+    inputs: the shape of one input, where it never changes.
+    real:   measured data, not a formula.
+    """
+
+    target: Target | TargetKind | None
+    inputs: tuple[int, ...] | None = None
+    real: bool = False
+
+
+@dataclass(frozen=True)
+class MetricFacts:
+    """What a metric declares.
+
+    target:     the kinds of dataset target it is for.
+    prediction: what it is shown of the network: `values` [N, d]; class `scores` [N, C] (any
+                number, the largest wins); `probabilities` [N, C], refused where the loss has none.
+    lower_is_better: the direction.
+    """
+
+    target: tuple[TargetKind, ...]
+    prediction: Literal["values", "scores", "probabilities"] = "values"
+    lower_is_better: bool = False
+
+
+@dataclass(frozen=True)
+class DistanceFacts:
+    """What a distance declares."""
+
+    pairs: bool = True
+    matrix: bool = False
+
+
+# --- noise ------------------------------------------------------------------------------------
+
+NOISE_KEY = "noise_key"
+"""The name of the buffer (int64 [2]: seed, step) that a layer with noise of its own reads.
+
+The training step writes it before every forward pass, so the noise is a function of (seed, step,
+place, index): the same alone, in a fused group, and after a resume.
+"""

@@ -1,0 +1,1 @@
+"""From YAML text to a frozen RunSpec, or to a list of everything that is wrong."""

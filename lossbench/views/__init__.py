@@ -1,0 +1,1 @@
+"""From plain data to pictures and text; computes no statistic."""
