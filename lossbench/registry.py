@@ -37,6 +37,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 REQUIRED: Any = inspect.Parameter.empty
 """The default of a knob that has none."""
 
+USER_ENTRY = "lossbench_entry"
+"""The attribute under which a decorated function of a user's own file carries its Entry."""
+
 SECTIONS = ("Formula", "Derivative", "Shapes", "Range", "Knobs", "Note", "Errors", "Reference")
 _SECTION = re.compile(rf"^({'|'.join(SECTIONS)}):[ \t]*(.*)$")
 _KNOB = re.compile(r"^(\w+):[ \t]+(.*)$")
@@ -110,7 +113,11 @@ def knobs_of(function: Callable[..., Any], doc: Doc, without: frozenset[str]) ->
 
 @dataclass(frozen=True, eq=False)
 class Entry(Generic[Facts]):
-    """A component as the program sees it: its formula, knobs, declarations and kernel."""
+    """A component as the program sees it: its formula, knobs, declarations and kernel.
+
+    `builds_module` is true for a user's `nn.Module` class: `function` then makes a module from the
+    knobs, where otherwise it is the formula itself.
+    """
 
     kind: str
     name: str
@@ -122,6 +129,7 @@ class Entry(Generic[Facts]):
     aliases: tuple[str, ...] = ()
     file: Path | None = None
     line: int | None = None
+    builds_module: bool = False
 
     def knob(self, name: str) -> Knob:
         """Return the knob of that name.
@@ -178,6 +186,11 @@ class Registry(Mapping[str, Entry[Facts]], Generic[Facts]):
 
         def add(function: Function) -> Function:
             entry = self.entry(function, name=name, kernel=kernel, aliases=aliases, **facts)
+            if not function.__module__.startswith("lossbench."):
+                # A user's own file declares with the same decorator, but joins no registry: it is
+                # reached by its file's name, and may bear the name of a built-in.
+                setattr(function, USER_ENTRY, entry)
+                return function
             if entry.name in self._entries:
                 raise TypeError(f"two {self.kind}s are named {entry.name}")
             self._entries[entry.name] = entry

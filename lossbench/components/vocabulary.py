@@ -78,6 +78,16 @@ Encoding = Literal["real", "count", "index", "zero_one", "plus_minus", "distribu
 class indices [N, ...] (`index`), {0, 1} or {-1, 1} of the prediction's shape, probabilities
 [N, C, ...], or lists of label indices padded with -1 (`labels`)."""
 
+FITS: Mapping[TargetKind, tuple[Encoding, ...]] = {
+    "real": ("real",),
+    "count": ("count", "real"),
+    "class": ("index", "zero_one", "plus_minus", "distribution", "labels"),
+    "multilabel": ("zero_one", "plus_minus", "labels"),
+    "distribution": ("distribution",),
+}
+"""Which encodings each kind of target can be given in. Two classes become one {0, 1} or {-1, 1}
+output; more become one output per class (one against the rest)."""
+
 PredictionKind = Literal[
     "real", "logits", "scores", "log_probabilities", "probabilities", "positive"
 ]

@@ -16,19 +16,66 @@ Implementation = Literal["auto", "formula", "kernel"]
 
 
 @dataclass(frozen=True)
+class DatasetOptions:
+    """The keys that every dataset block may hold besides the dataset's own knobs.
+
+    seed:               makes and splits the data; shared by all trials of a comparison.
+    split:              shares of training, validation and test data (ignored by data that come
+                        in ready splits).
+    standardize:        inputs to mean 0 and deviation 1, fitted on the training part; by default
+                        as suits the data.
+    standardize_target: the same for real targets; metrics and predictions stay in the data's units.
+    label_noise:        share of the training labels replaced by another class at random.
+    """
+
+    seed: int = 0
+    split: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    standardize: bool | None = None
+    standardize_target: bool | None = None
+    label_noise: float = 0.0
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """The keys that every optimizer block may hold: what weight decay acts on."""
+
+    weight_decay_on: Literal["weights", "all"] = "weights"
+
+
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """The keys that every schedule block may hold: what it counts; by default as at its origin."""
+
+    unit: Literal["step", "epoch"] | None = None
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """For the kinds whose blocks hold knobs only."""
+
+
+Options = DatasetOptions | OptimizerOptions | ScheduleOptions | NoOptions
+
+OPTIONS: Mapping[str, type[Options]] = {
+    "dataset": DatasetOptions,
+    "optimizer": OptimizerOptions,
+    "schedule": ScheduleOptions,
+}
+
+
+@dataclass(frozen=True)
 class Choice:
     """A component that was chosen: its name and every knob.
 
     `name` is the registered name, or the reference to the user's own (`file` is then that file).
-    `options` are the keys of the block that are no knobs: a dataset's seed, split and
-    standardisation, an optimizer's `weight_decay_on`. `impl` says whether the formula or torch's
+    `options` are the keys of the block that are no knobs (see OPTIONS). `impl` says whether the formula or torch's
     kernel computes it. A nested component's knob holds a Choice (or a tuple of them).
     """
 
     kind: str
     name: str
     knobs: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
-    options: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    options: Options = field(default_factory=NoOptions)
     impl: Implementation = "auto"
     file: Path | None = None
 
