@@ -68,8 +68,9 @@ class Choice:
     """A component that was chosen: its name and every knob.
 
     `name` is the registered name, or the reference to the user's own (`file` is then that file).
-    `options` are the keys of the block that are no knobs (see OPTIONS). `impl` says whether the formula or torch's
-    kernel computes it. A nested component's knob holds a Choice (or a tuple of them).
+    `options` are the keys of the block that are no knobs (see OPTIONS). `impl` says whether the
+    formula or torch's kernel computes it. A nested component's knob holds a Choice (or a tuple of
+    them).
     """
 
     kind: str
