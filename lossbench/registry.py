@@ -29,7 +29,7 @@ from lossbench.components.vocabulary import (
     OptimizerFacts,
     ScheduleFacts,
 )
-from lossbench.errors import UnknownNameError
+from lossbench.errors import UnknownNameError, UsageError
 
 Facts = TypeVar("Facts")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -169,6 +169,7 @@ class Registry(Mapping[str, Entry[Facts]], Generic[Facts]):
         self._not_knobs = frozenset(not_knobs)
         self._entries: dict[str, Entry[Facts]] = {}
         self._spellings: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
         self._loaded = False
 
     def __call__(
@@ -225,6 +226,10 @@ class Registry(Mapping[str, Entry[Facts]], Generic[Facts]):
             line=code.co_firstlineno,
         )
 
+    def refuse(self, name: str, reason: str) -> None:
+        """Declare a name that people ask for and that is no component of this kind, and why."""
+        self._refused[self._fold(name)] = reason
+
     def __getitem__(self, name: str) -> Entry[Facts]:
         """Return the entry of exactly this name (KeyError otherwise; see `find`)."""
         self._load()
@@ -248,12 +253,16 @@ class Registry(Mapping[str, Entry[Facts]], Generic[Facts]):
         """Return the entry that a user means: its name, an alias, or torch's spelling of it.
 
         `mse`, `mse_loss`, `MSELoss` and `torch.nn.MSELoss` are one loss.
-        Raises UnknownNameError naming the nearest ones.
+        Raises UnknownNameError naming the nearest ones, UsageError with the reason for a name that
+        is known and refused.
         """
         self._load()
         if spelling in self._entries:
             return self._entries[spelling]
-        name = self._spellings.get(self._fold(spelling))
+        folded = self._fold(spelling)
+        if folded in self._refused:
+            raise UsageError(f"'{spelling}' cannot be a {self.kind}", hint=self._refused[folded])
+        name = self._spellings.get(folded)
         if name is None:
             raise UnknownNameError(self.kind, spelling, self._entries)
         return self._entries[name]

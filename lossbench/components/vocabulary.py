@@ -197,12 +197,16 @@ class ActivationFacts:
     """What an activation declares besides its formula.
 
     range:        lowest and highest value (either may be infinite), for the default knobs.
-    kinks:        where the derivative jumps; a knob's name stands for its value.
+    kinks:        where the derivative (or the value) jumps; a knob's name stands for its value,
+                  "-name" for its negative.
     parameters:   learned parameters, passed by keyword.
     elementwise:  false where a value depends on its neighbours (softmax, GLU).
-    output_shape: (shape without the batch dimension, knobs) -> shape behind it, where it changes.
-    random:       draws random numbers in training.
-    kernel_only:  why there is no formula, where there is none.
+    output_shape: (shape without the batch dimension, **knobs) -> shape behind it, where it changes.
+    random:       draws random numbers in training: the kernel is then told `training`.
+    check:        (**knobs) -> None; raises UsageError where knobs contradict each other.
+    kernel_knobs: (knobs and learned parameters) -> keyword arguments of the kernel, where torch
+                  names or shapes them differently.
+    kernel_only:  why no formula can train, where none can.
     """
 
     range: tuple[float, float] = (-float("inf"), float("inf"))
@@ -211,7 +215,19 @@ class ActivationFacts:
     elementwise: bool = True
     output_shape: Callable[..., tuple[int, ...]] | None = None
     random: bool = False
+    check: Callable[..., None] | None = None
+    kernel_knobs: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     kernel_only: str | None = None
+
+    def kinks_with(self, knobs: Mapping[str, Any]) -> tuple[float, ...]:
+        """Return where the derivative jumps when the knobs have these values, in order."""
+
+        def position(kink: float | str) -> float:
+            if isinstance(kink, str):
+                return -float(knobs[kink[1:]]) if kink.startswith("-") else float(knobs[kink])
+            return kink
+
+        return tuple(sorted({position(kink) for kink in self.kinks}))
 
 
 @dataclass(frozen=True)
@@ -219,7 +235,7 @@ class LossFacts:
     """What a loss declares besides its formula.
 
     target:      the encodings it takes, the preferred one first (a single name or a tuple).
-    prediction:  what it wants from the network.
+    prediction:  what it wants from the network (with the default knobs: see `prediction_with`).
     heads:       further network outputs per target, by argument name: {"variance": "positive"}.
     weight:      (prediction, target, **knobs) -> what the mean divides by, elementwise, where the
                  kernel's `reduction="none"` cannot say it; the formula returns it in its Terms.
@@ -228,20 +244,37 @@ class LossFacts:
     symmetric:   exchanging prediction and target changes nothing.
     parameters:  learned parameters of its own.
     state:       (outputs, **knobs) -> named tensors that training changes.
-    train:       why it cannot be trained on, where it cannot.
+    prediction_by_knobs: (**knobs) -> what it wants from the network, where a knob says it.
+    check:       (**knobs) -> None; raises UsageError where knobs contradict each other.
+    largest:     the largest size of a prediction at which the values still fit into float32, for
+                 losses that grow exponentially.
+    kernel_knobs: (knobs and further inputs) -> keyword arguments of the kernel, where torch names
+                 them differently.
+    prefer_formula: why impl "auto" takes the formula although torch has a kernel.
     kernel_only: why there is no formula, where there is none.
     """
 
     target: Encoding | tuple[Encoding, ...]
     prediction: PredictionKind = "real"
     heads: Mapping[str, PredictionKind] = field(default_factory=dict)
-    weight: "Callable[..., Tensor] | None" = None
+    weight: "Callable[..., Tensor | None] | None" = None
     whole_batch: bool = False
     zero_at_target: bool = False
     symmetric: bool = False
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     state: "Callable[..., dict[str, Tensor]] | None" = None
+    prediction_by_knobs: Callable[..., PredictionKind] | None = None
+    check: Callable[..., None] | None = None
+    largest: float = float("inf")
+    kernel_knobs: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    prefer_formula: str | None = None
     kernel_only: str | None = None
+
+    def prediction_with(self, knobs: Mapping[str, Any]) -> PredictionKind:
+        """Return what it wants from the network when the knobs have these values."""
+        if self.prediction_by_knobs is None:
+            return self.prediction
+        return self.prediction_by_knobs(**knobs)
 
     @property
     def encodings(self) -> tuple[Encoding, ...]:
