@@ -111,10 +111,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs [N, ...] (float32) and targets, as NumPy arrays on the host.
+    """Inputs [N, ...] and targets, as NumPy arrays on the host.
 
-    Targets: [N, d] float32 for real and count, [N, ...] int64 for class, [N, L] float32 for
-    multilabel and distribution.
+    Inputs: float32; a dataset may give float64, so that standardisation sees every digit.
+    Targets: [N, d] float32 (or float64) for real and count, [N, ...] int64 for class, [N, L]
+    float32 for multilabel and distribution.
     """
 
     inputs: "np.ndarray[Any, Any]"
@@ -133,9 +134,11 @@ class Samples:
 class Data:
     """What a dataset returns: all samples in one set, still to be split, or in ready splits.
 
-    Exactly one of `samples` and `train` is given. `continuous_inputs` is false where
-    standardisation would make no sense (it is then skipped). `floor` is the lowest loss that any
-    model can reach, by loss name, where it is known.
+    Exactly one of `samples` and `train` is given; a validation split that is not given is cut
+    from `train`. `input_names` names the values of one input, in flattened order. `standardize`
+    and `standardize_target` say what suits the data unless the config says otherwise. `floor` is
+    the lowest expected value on new data that any model can reach, by metric name and in the
+    data's own units, where it is known.
     """
 
     target: Target
@@ -145,6 +148,7 @@ class Data:
     test: Samples | None = None
     input_names: tuple[str, ...] = ()
     standardize: bool = True
+    standardize_target: bool = False
     notes: tuple[str, ...] = ()
     floor: Mapping[str, float] = field(default_factory=dict)
 
@@ -384,8 +388,12 @@ class MetricFacts:
     """What a metric declares.
 
     target:     the kinds of dataset target it is for.
-    prediction: what it is shown of the network: `values` [N, d]; class `scores` [N, C] (any
-                number, the largest wins); `probabilities` [N, C], refused where the loss has none.
+    prediction: what it is shown of the network, for a whole split and beside the target as the
+                dataset has it (class indices, never encoded): `values` [N, d] in the data's own
+                units; `scores` [N, C, ...], where the largest wins, and for multilabel [N, L],
+                where a label is present above 0; `probabilities` of the same shapes (present
+                above 0.5), refused where the loss has none. Two classes are shown as two columns,
+                also where the network has one output.
     lower_is_better: the direction.
     """
 
