@@ -6,7 +6,7 @@ no component by name.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Protocol
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -46,12 +46,16 @@ class FilePath:
 
 @dataclass(frozen=True)
 class Applied:
-    """A component with its knobs filled in: what a `Nested` knob turns into."""
+    """A component with its knobs filled in: what a `Nested` knob turns into.
+
+    `kernel` is torch's own function or class, where there is one and it may be used.
+    """
 
     name: str
     function: Callable[..., Any]
     facts: Any
     knobs: Mapping[str, Any]
+    kernel: Callable[..., Any] | None = None
 
     def __call__(self, *inputs: Any, **more: Any) -> Any:
         """Call the formula with the knobs; `more` overrides them."""
@@ -89,11 +93,16 @@ FITS: Mapping[TargetKind, tuple[Encoding, ...]] = {
 output; more become one output per class (one against the rest)."""
 
 PredictionKind = Literal[
-    "real", "logits", "scores", "log_probabilities", "probabilities", "positive"
+    "real", "log", "logits", "scores", "log_probabilities", "probabilities", "positive", "raw"
 ]
-"""What a loss wants from the network: any number, logits (softmax or sigmoid inside the loss),
+"""What a loss wants from the network: any number, its logarithm, logits (softmax or sigmoid inside),
 margin scores (the sign decides), the outputs of a log-softmax, of a softmax or sigmoid, or
-positive numbers (softplus)."""
+positive numbers (softplus). `raw` is what a user's own loss gets that declares nothing: the
+network's outputs as they are, which are logits where the targets are classes or labels."""
+
+NATURAL: tuple[Encoding, ...] = ("real", "index", "zero_one", "distribution")
+"""The encodings of a user's own loss that declares nothing: the first that fits the data is taken,
+so that real targets stay real, classes are indices, and labels are zeros and ones."""
 
 
 @dataclass(frozen=True)
@@ -314,12 +323,17 @@ class OptimizerFacts:
     scope:       "element": written for one tensor of any layout, every element by itself;
                  "tensor": needs one parameter tensor at a time; "model": sums over all of them
                  (params and grads are then dicts of tensors by name).
-    init:        the first state.
-    decoupled:   weight decay shrinks the weights directly instead of joining the gradient.
+    init:        the first state; its names are those of torch.optim's state where torch has them.
+    decoupled:   weight decay shrinks the weights directly instead of joining the gradient (with
+                 the default knobs: `decoupled_weight_decay` may say otherwise).
     evaluate:    (params, state, **knobs) -> the weights to evaluate with, where they are others.
     kernel_knobs: (knobs) -> keyword arguments of the torch class, where the names differ.
-    matrices_only: its kernel takes 2-D parameters only; the rest go to this optimizer.
+    matrices_only: it is for 2-D parameters only; the rest go to the optimizer in this knob.
+    sparse_gradients: its kernel takes gradients in sparse layout only (`grad.to_sparse()`).
     closure:     asks for the loss several times per step.
+    wraps:       the knob that holds the optimizer that makes the steps, for a wrapper: its scope
+                 and rate are that one's (see `resolved`), and `lr: null` means that one's own.
+    check:       (knobs) -> what is wrong, where knobs that are each valid do not go together.
     kernel_only: why there is no formula, where there is none.
     """
 
@@ -329,8 +343,21 @@ class OptimizerFacts:
     evaluate: Callable[..., Any] | None = None
     kernel_knobs: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     matrices_only: str | None = None
+    sparse_gradients: bool = False
     closure: bool = False
+    wraps: str | None = None
+    check: Callable[[Mapping[str, Any]], str | None] | None = None
     kernel_only: str | None = None
+
+    def resolved(self, knobs: Mapping[str, Any]) -> "OptimizerFacts":
+        """Return the declaration as it is with these knobs: a wrapper takes on its base's."""
+        base = knobs.get(self.wraps) if self.wraps else None
+        if not isinstance(base, Applied):
+            return self
+        inner = base.facts.resolved(base.knobs)
+        return replace(
+            self, scope=inner.scope, decoupled=inner.decoupled, kernel_only=inner.kernel_only
+        )
 
 
 @dataclass(frozen=True)
@@ -338,23 +365,50 @@ class ScheduleFacts:
     """What a schedule declares besides its formula.
 
     unit:     what `step` and `total` count: optimizer steps or epochs, as at its origin.
-    total:    whether the rate depends on the length of the run (continuing then needs care).
-    momentum: (step, total, *, knobs) -> the momentum, where the origin cycles it.
+    total:    whether the rate depends on the length of the run (continuing then needs care); a
+              knob's name where it does so as long as that knob is none (see `needs_total`).
+    momentum: (step, total, *, knobs) -> the momentum where the origin cycles it; it returns none
+              where these knobs leave it alone.
     state:    () -> first state, for the one that watches a metric: it is then called
               `(base, state, metric, *, knobs) -> (rate, new state)` once per unit.
+    chained:  what torch's code makes of a rate that another schedule left: "factor" multiplies it
+              by the schedule's own change, "absolute" overwrites it; or the straight line
+              (base, step, total, *, knobs) -> (slope, offset).
+    continues: in a sequence it starts from the rate that it finds, not from the base.
+    check:    (knobs) -> what is wrong, where knobs that are each valid do not go together.
     python_only: why YAML cannot say it, where it cannot.
     """
 
     unit: Literal["step", "epoch"] = "epoch"
-    total: bool = False
+    total: bool | str = False
     momentum: Callable[..., Any] | None = None
     state: Callable[..., dict[str, Any]] | None = None
+    chained: Literal["factor", "absolute"] | Callable[..., tuple[Any, Any]] = "factor"
+    continues: bool = False
+    check: Callable[[Mapping[str, Any]], str | None] | None = None
     python_only: str | None = None
+
+    def needs_total(self, knobs: Mapping[str, Any]) -> bool:
+        """Tell whether the rate depends on the length of the run with these knobs."""
+        nested = [
+            part
+            for knob in knobs.values()
+            for part in (knob if isinstance(knob, list | tuple) else [knob])
+            if isinstance(part, Applied)
+        ]
+        if nested:
+            return any(part.facts.needs_total(part.knobs) for part in nested)
+        return knobs.get(self.total) is None if isinstance(self.total, str) else self.total
 
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """What a layer declares: the numbers of dimensions behind the batch that it accepts."""
+    """What a layer declares.
+
+    dimensions:       the numbers of dimensions behind the batch that it accepts.
+    noisy:            draws noise in training.
+    batch_statistics: what a sample becomes in training depends on the rest of the batch.
+    """
 
     dimensions: tuple[int, ...] = ()
     noisy: bool = False
@@ -363,9 +417,15 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """What a network declares: the input it takes (`vector`s are flattened images, too)."""
+    """What a network declares.
 
-    inputs: Literal["vector", "image", "any"] = "any"
+    inputs: what it takes; "any" makes a vector of whatever arrives, where it needs one.
+    check:  (**knobs) -> None; raises UsageError where the knobs contradict each other (ConfigError
+            where several things are wrong at once). Needs no torch.
+    """
+
+    inputs: Literal["image", "any"] = "any"
+    check: Callable[..., None] | None = None
 
 
 @dataclass(frozen=True)
