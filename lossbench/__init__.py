@@ -1,0 +1,43 @@
+"""Losses, activations and optimizers on the bench: one YAML file in, honest curves out.
+
+    result = lossbench.train("config.yaml", "optimizer.lr=0.1")
+    run = lossbench.load(result.path)
+    run.metrics["loss"], run.summary["test"], run.weights()
+    lossbench.losses.focal(x, y, gamma=2.0, reduction="mean")
+    lossbench.activations.gelu(x)
+
+Each name is imported when it is first used, so that `import lossbench` costs next to nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lossbench._version import __version__
+
+if TYPE_CHECKING:
+    from lossbench.runs import load
+    from lossbench.session import train
+
+    activations: Any
+    losses: Any
+
+__all__ = ["__version__", "activations", "load", "losses", "train"]
+
+_MODULES = {"load": "lossbench.runs", "train": "lossbench.session"}
+_KINDS = {"activations": "activation", "losses": "loss"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, and remember it."""
+    if name in _MODULES:
+        value = getattr(importlib.import_module(_MODULES[name]), name)
+    elif name in _KINDS:
+        value = importlib.import_module("lossbench.functional").namespace(_KINDS[name])
+    else:
+        raise AttributeError(f"module 'lossbench' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

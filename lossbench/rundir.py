@@ -1,0 +1,394 @@
+"""The run directory: what lies in it, under which names, and how it is found again.
+
+    runs/<name>/<UTC time>-s<seed>-<4 random letters>/
+        config.yaml  config.resolved.yaml  files/  run.json
+        metrics.jsonl  timing.jsonl  metrics.csv  summary.json
+        checkpoints/last.pt  model.safetensors  plots/
+
+This is the one file that knows these names. Reading a run needs no torch, but for its tensors.
+"""
+
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lossbench import storage
+from lossbench.errors import RunError, StorageError, UsageError, nearest
+from lossbench.lazy import LazyModule, torch
+from lossbench.records import Row, csv_text, json_text, plain, read_lines
+
+safetensors = LazyModule("safetensors")
+safetensors_torch = LazyModule("safetensors.torch")
+
+CHECKPOINT_FORMAT = 1
+"""The layout of checkpoints/last.pt; a file of another format is refused."""
+
+STATUSES = ("running", "done", "failed", "diverged", "interrupted")
+"""What run.json may say; `status()` adds "killed" and "broken"."""
+
+_ID = re.compile(r"\d{8}-\d{6}-s\d+-[a-z]{4}")
+_LETTERS = "bcdfghjklmnpqrstvwxz"  # no vowels, so no words
+_NAME_LENGTH = 80
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Windows's own
+_COLLISIONS = 100
+_random = random.SystemRandom()  # a run's seed must not decide its directory's letters
+
+
+class _File:
+    """The path of a file of a run directory, under an attribute's name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, directory: "RunDirectory", owner: type | None = None) -> Path:
+        return directory.path / self.name
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run's directory: its files by name, read and written."""
+
+    path: Path
+
+    config = _File("config.yaml")  # as the user gave it
+    resolved = _File("config.resolved.yaml")  # every default filled in: repeats the run
+    files = _File("files")  # the user's own files
+    record = _File("run.json")  # status, command, versions, plan, seeds, times
+    metrics = _File("metrics.jsonl")  # every loss and every metric, an object a line
+    timing = _File("timing.jsonl")  # seconds per epoch, an object a line
+    metrics_csv = _File("metrics.csv")  # the metrics for spreadsheets, written at the end
+    summary = _File("summary.json")  # final and best values, written at the end
+    checkpoint = _File("checkpoints/last.pt")  # everything needed to go on
+    model = _File("model.safetensors")  # the best weights
+    plots = _File("plots")  # pictures
+
+    @property
+    def id(self) -> str:
+        """The directory's own name: time, seed and letters."""
+        return self.path.name
+
+    # --- making and removing ------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, runs_dir: Path, name: str, seed: int) -> "RunDirectory":
+        """Make a new, empty directory that no other process can be given.
+
+        Raises UsageError naming the directory that cannot be written.
+        """
+        folder = runs_dir / safe_name(name)
+        for _ in range(_COLLISIONS):
+            path = folder / _new_id(seed)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                path.mkdir()
+            except FileExistsError:
+                if folder.is_dir():
+                    continue  # somebody was given this very name: take another
+                raise _cannot_make(runs_dir, f"{folder} is a file") from None
+            except FileNotFoundError:
+                continue  # another process removed the empty parent in between
+            except OSError as error:
+                raise _cannot_make(runs_dir, storage.reason(error)) from error
+            return cls(path)
+        raise _cannot_make(runs_dir, f"no free name in {folder}")
+
+    @classmethod
+    @contextlib.contextmanager
+    def creating(cls, runs_dir: Path, name: str, seed: int) -> "Iterator[RunDirectory]":
+        """Make a directory for the block to fill, and leave nothing behind if the block fails.
+
+        Raises UsageError where the disk refuses; other exceptions of the block pass through.
+        """
+        folder = runs_dir / safe_name(name)
+        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+        directory: RunDirectory | None = None
+        try:
+            directory = cls.create(runs_dir, name, seed)
+            yield directory
+        except BaseException as error:
+            if directory is not None:
+                shutil.rmtree(directory.path, ignore_errors=True)
+            _remove_empty(missing)
+            if isinstance(error, StorageError):
+                raise _cannot_make(runs_dir, error.message) from error
+            raise
+
+    def delete(self) -> None:
+        """Remove the run, and its parent folder where it was the last one in it.
+
+        Raises RunError where it is no run directory, is still running, or cannot be removed.
+        """
+        if not (self.record.is_file() or _ID.fullmatch(self.id)):
+            raise RunError(f"{self.path} is not a run directory: it is left alone")
+        if self.is_running():
+            raise RunError(f"run {self.id} is still running: stop it before removing it")
+        try:
+            shutil.rmtree(self.path)
+        except OSError as error:
+            raise RunError(f"cannot remove {self.path}: {storage.reason(error)}") from error
+        _remove_empty([self.path.parent])
+
+    def size(self) -> int:
+        """Return how many bytes the run's files take."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+    # --- config and the user's files ----------------------------------------------------------
+
+    def write_config(self, text: str) -> None:
+        """Keep the config as it was given."""
+        storage.replace(self.config, text.encode())
+
+    def write_resolved(self, text: str) -> None:
+        """Keep the config with every default filled in."""
+        storage.replace(self.resolved, text.encode())
+
+    def add_file(self, file: Path) -> Path:
+        """Copy a file of the user's own into `files/`; two of one name get different ones.
+
+        Returns the copy's path.
+        """
+        content = file.read_bytes()
+        with storage.storing(self.files):
+            self.files.mkdir(exist_ok=True)
+        copy = self.files / file.name
+        number = 2
+        while copy.exists() and copy.read_bytes() != content:
+            copy = self.files / f"{file.stem}_{number}{file.suffix}"
+            number += 1
+        storage.replace(copy, content)
+        return copy
+
+    # --- run.json and summary.json ------------------------------------------------------------
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Replace run.json."""
+        storage.replace(self.record, json_text(record).encode())
+
+    def read_record(self) -> dict[str, Any]:
+        """Return run.json.
+
+        Raises RunError where it is missing or damaged.
+        """
+        found = self._read_json(self.record)
+        if found is None:
+            raise RunError(
+                f"{self.path} holds no {self.record.name}: it is no run, or its start was cut off",
+                hint=f"to remove it: lossbench runs rm {self.path}",
+            )
+        return found
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Replace summary.json."""
+        storage.replace(self.summary, json_text(summary).encode())
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """Return summary.json; none where the run has not come to an end."""
+        return self._read_json(self.summary)
+
+    def _read_json(self, path: Path) -> dict[str, Any] | None:
+        try:
+            content = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RunError(f"cannot read {path}: {storage.reason(error)}") from error
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}") from error
+        if not isinstance(content, dict):
+            raise RunError(f"{path} is damaged: an object was expected")
+        return content
+
+    # --- metrics and timing -------------------------------------------------------------------
+
+    def read_metrics(self) -> list[Row]:
+        """Return the rows of metrics.jsonl; a half-written last line is no row.
+
+        Raises RunError naming the line that is damaged.
+        """
+        return read_lines(self.metrics)
+
+    def read_timing(self) -> list[Row]:
+        """Return the rows of timing.jsonl."""
+        return read_lines(self.timing)
+
+    def write_metrics_csv(self, rows: Sequence[Row]) -> None:
+        """Write the metrics as a table: a column for everything that any row holds."""
+        storage.replace(self.metrics_csv, csv_text(rows).encode())
+
+    # --- tensors ------------------------------------------------------------------------------
+
+    def write_checkpoint(self, content: Mapping[str, Any]) -> None:
+        """Replace checkpoints/last.pt; tensors, numbers, text, lists and dicts only."""
+        with storage.storing(self.checkpoint):
+            self.checkpoint.parent.mkdir(exist_ok=True)
+        # Into memory first: torch hides the reason (a full disk, say) for which a file refuses.
+        buffer = io.BytesIO()
+        torch.save({"format": CHECKPOINT_FORMAT, **content}, buffer)
+        storage.replace(self.checkpoint, buffer.getvalue())
+
+    def read_checkpoint(self) -> dict[str, Any] | None:
+        """Return checkpoints/last.pt with its tensors on the CPU; none where there is none yet.
+
+        Raises RunError where it is truncated, foreign or of another format.
+        """
+        if not self.checkpoint.exists():
+            return None
+        hint = f"without the file, the run starts again at step 0: rm {self.checkpoint}"
+        try:
+            content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        # torch answers a damaged file with anything from EOFError to UnpicklingError.
+        except Exception as error:
+            raise RunError(
+                f"{self.checkpoint} cannot be read: truncated, or no checkpoint of lossbench",
+                hint=hint,
+            ) from error
+        if not isinstance(content, dict) or "format" not in content:
+            raise RunError(f"{self.checkpoint} is no checkpoint of lossbench", hint=hint)
+        if content["format"] != CHECKPOINT_FORMAT:
+            raise RunError(
+                f"{self.checkpoint} has format {content['format']}; "
+                f"this lossbench reads format {CHECKPOINT_FORMAT}",
+                hint=hint,
+            )
+        return content
+
+    def write_model(self, weights: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        """Replace model.safetensors; the metadata become one JSON text under "lossbench"."""
+        # One key, since safetensors writes several in an order that changes from run to run.
+        tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+        content = safetensors_torch.save(
+            tensors, metadata={"lossbench": json.dumps(plain(metadata), sort_keys=True)}
+        )
+        storage.replace(self.model, content)
+
+    def read_model(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the best weights by name, and the metadata.
+
+        Raises RunError where the run has none yet.
+        """
+        if not self.model.exists():
+            raise RunError(
+                f"run {self.id} has no weights yet: they are written at its end",
+                hint=f"to go on: lossbench train --resume {self.id}",
+            )
+        try:
+            with safetensors.safe_open(self.model, framework="pt") as file:
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                metadata = json.loads((file.metadata() or {}).get("lossbench", "{}"))
+        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            raise RunError(f"{self.model} cannot be read: {error}") from error
+        return weights, metadata
+
+    # --- status -------------------------------------------------------------------------------
+
+    def is_running(self) -> bool:
+        """Tell whether a process is training it: it then holds a claim on metrics.jsonl."""
+        return storage.claimed(self.metrics)
+
+    def status(self) -> str:
+        """Return what became of the run: one of STATUSES, "killed", or "broken" (no run.json)."""
+        try:
+            status = str(self.read_record().get("status"))
+        except RunError:
+            return "broken"
+        if status == "running" and not self.is_running():
+            return "killed"
+        return status
+
+
+# --- finding ----------------------------------------------------------------------------------
+
+
+def all_runs(runs_dir: Path) -> list[RunDirectory]:
+    """Return every run under a runs directory, the oldest first."""
+    found = [
+        RunDirectory(path)
+        for path in runs_dir.glob("*/*")
+        if _ID.fullmatch(path.name) and path.is_dir()
+    ]
+    return sorted(found, key=_started)
+
+
+def find(runs_dir: Path, reference: str | Path) -> RunDirectory:
+    """Return the run that a user means: a path, an id or its beginning, `name/id`, or `latest`.
+
+    The four letters at the end of an id serve too. Raises RunError naming the nearest, or all
+    that it could be.
+    """
+    reference = str(reference)
+    as_path = Path(reference)
+    if as_path.is_dir():
+        directory = RunDirectory(as_path.resolve())
+        if directory.record.exists():
+            return directory
+        if os.sep in reference or as_path.is_absolute():
+            directory.read_record()  # raises: what is missing
+    runs = all_runs(runs_dir)
+    if not runs:
+        raise RunError(f"there is no run '{reference}': {runs_dir} holds none")
+    if reference == "latest":
+        return runs[-1]
+    wanted = reference.rstrip("/")
+    exact = [run for run in runs if wanted in (run.id, _qualified(run))]
+    matching = exact or [run for run in runs if wanted and _begins(run, wanted)]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        names = ", ".join(_qualified(run) for run in matching[-10:])
+        raise RunError(f"'{reference}' could be any of {len(matching)} runs", hint=names)
+    near = nearest(wanted, [*(run.id for run in runs), *(_qualified(run) for run in runs)])
+    hint = f"did you mean {' or '.join(near)}?" if near else "to see them: lossbench runs ls"
+    raise RunError(f"there is no run '{reference}' in {runs_dir}", hint=hint)
+
+
+def safe_name(name: str) -> str:
+    """Return a name that every file system takes as one folder: letters, digits, `.`, `_`, `-`."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".").rstrip(". ")[:_NAME_LENGTH]
+    return f"run_{safe}" if not safe or _DEVICES.fullmatch(safe) else safe
+
+
+def _qualified(run: RunDirectory) -> str:
+    return f"{run.path.parent.name}/{run.id}"
+
+
+def _begins(run: RunDirectory, wanted: str) -> bool:
+    return (
+        run.id.startswith(wanted)
+        or _qualified(run).startswith(wanted)
+        or run.id.endswith(f"-{wanted}")
+    )
+
+
+def _started(run: RunDirectory) -> tuple[str, str]:
+    """Return what sorts runs by age: ids know the second, run.json the microsecond."""
+    with contextlib.suppress(RunError):
+        return run.id[:15], str(run.read_record().get("started", ""))
+    return run.id[:15], ""
+
+
+def _new_id(seed: int) -> str:
+    letters = "".join(_random.choices(_LETTERS, k=4))
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-s{seed}-{letters}"
+
+
+def _cannot_make(runs_dir: Path, why: str) -> UsageError:
+    return UsageError(
+        f"cannot make a run directory in {runs_dir}: {why}",
+        hint="choose another place with --runs-dir",
+    )
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove these folders, innermost first, as long as they are empty."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
