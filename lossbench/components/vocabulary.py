@@ -7,7 +7,7 @@ no component by name.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -23,6 +23,13 @@ Probability = Annotated[float, Ge(0), Le(1)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 PositiveInt = Annotated[int, Gt(0)]
 NonNegativeInt = Annotated[int, Ge(0)]
+
+if TYPE_CHECKING:
+    Weights = Tensor
+else:
+    Weights = tuple[NonNegative, ...]
+"""One non-negative number per class or output: a list in a config. A knob that is a list of any
+length reaches the formula and the kernel as a tensor of the prediction's dtype and device."""
 
 
 @dataclass(frozen=True)

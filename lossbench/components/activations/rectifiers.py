@@ -1,0 +1,195 @@
+"""Rectifiers: the identity for positive inputs, something small for negative ones.
+
+Each is written as `where(x <= 0, ..., x)`, never `where(x > 0, x, ...)` with a constant behind it:
+a NaN fails every comparison, so it falls through to `x` and stays visible. Where a branch holds an
+exponential, its argument is first made harmless for the inputs of the other branch (`safe`): the
+gradient of `where` multiplies the branch not taken by 0, and 0 times infinity is NaN.
+"""
+
+from typing import Any, Literal
+
+from lossbench.components.vocabulary import NonNegative, Parameter, Positive
+from lossbench.errors import UsageError
+from lossbench.lazy import Tensor, torch
+from lossbench.registry import activation
+
+INFINITY = float("inf")
+
+SELU_ALPHA = 1.6732632423543772
+SELU_SCALE = 1.0507009873554805
+"""The pair that keeps mean 0 and variance 1 from layer to layer (Klambauer et al., 2017)."""
+
+
+@activation(kernel="torch.nn.functional.relu", range=(0.0, INFINITY), kinks=(0.0,))
+def relu(x: Tensor) -> Tensor:
+    """Pass what is positive, block the rest: cheap, no plateau on the right, dead on the left.
+
+    Formula:    max(0, x)
+    Derivative: 1 where x > 0, else 0
+    Shapes:     [...] -> [...]
+    Range:      [0, inf)
+    Reference:  Nair & Hinton, Rectified Linear Units Improve Restricted Boltzmann Machines, 2010.
+    """
+    return torch.where(x <= 0, 0.0, x)
+
+
+@activation(kernel="torch.nn.functional.relu6", range=(0.0, 6.0), kinks=(0.0, 6.0))
+def relu6(x: Tensor) -> Tensor:
+    """ReLU with a ceiling, so that a few bits suffice to store the result.
+
+    Formula:    min(max(0, x), 6)
+    Derivative: 1 where 0 < x < 6, else 0
+    Shapes:     [...] -> [...]
+    Range:      [0, 6]
+    Reference:  Krizhevsky, Convolutional Deep Belief Networks on CIFAR-10, 2010.
+    """
+    return torch.where(x <= 0, 0.0, torch.where(x >= 6, 6.0, x))
+
+
+@activation(kernel="torch.nn.functional.leaky_relu", kinks=(0.0,))
+def leaky_relu(x: Tensor, *, negative_slope: float = 0.01) -> Tensor:
+    """ReLU with a small slope on the left, so that no unit dies.
+
+    Formula:    max(0, x) + negative_slope min(0, x)
+    Derivative: 1 where x > 0, else negative_slope
+    Shapes:     [...] -> [...]
+    Range:      (-inf, inf)
+    Knobs:
+        negative_slope: the slope for negative inputs; 0 is ReLU, 1 the identity.
+    Reference:  Maas, Hannun & Ng, Rectifier Nonlinearities Improve Neural Network Acoustic
+                Models, 2013.
+    """
+    return torch.where(x > 0, x, negative_slope * x)
+
+
+def _prelu_kernel(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what torch's prelu is called with: the slopes in one dimension."""
+    return {"weight": given["slope"].reshape(-1)}
+
+
+@activation(
+    kernel="torch.nn.functional.prelu",
+    kinks=(0.0,),
+    parameters={"slope": Parameter(value="init", per="per")},
+    kernel_knobs=_prelu_kernel,
+)
+def prelu(
+    x: Tensor,
+    *,
+    slope: Tensor,
+    init: float = 0.25,  # noqa: ARG001 - says what `slope` is made of, which comes ready made
+    per: Literal["scalar", "channel"] = "scalar",  # noqa: ARG001
+) -> Tensor:
+    """Leaky ReLU whose slope is learned, for the whole layer or for each channel.
+
+    Formula:    max(0, x) + slope min(0, x)
+    Derivative: 1 where x > 0, else slope; with respect to the slope min(0, x)
+    Shapes:     [...] -> [...]; the slope broadcasts: [] or [C, 1, ...] against [N, C, ...]
+    Range:      (-inf, inf)
+    Knobs:
+        init: the slope before training.
+        per: one slope for the whole layer (scalar), or one for each channel (dimension 1).
+    Reference:  He, Zhang, Ren & Sun, Delving Deep into Rectifiers: Surpassing Human-Level
+                Performance on ImageNet Classification, 2015.
+    """
+    return torch.where(x > 0, x, slope * x)
+
+
+def _interval(*, lower: float, upper: float) -> None:
+    """Refuse an interval whose ends are exchanged."""
+    if lower > upper:
+        raise UsageError(
+            f"rrelu: lower = {lower} is above upper = {upper}",
+            hint="give the smallest slope as lower, the largest one as upper",
+        )
+
+
+@activation(
+    kernel="torch.nn.functional.rrelu",
+    kinks=(0.0,),
+    random=True,
+    check=_interval,
+    kernel_only="training draws every slope at random, which a formula of its inputs cannot say; "
+    "the formula is what evaluation uses",
+)
+def rrelu(x: Tensor, *, lower: float = 1 / 8, upper: float = 1 / 3) -> Tensor:
+    """Leaky ReLU whose slope is drawn anew for each element while training: noise against overfit.
+
+    Formula:    max(0, x) + a min(0, x), with a drawn evenly from [lower, upper] in training and
+                (lower + upper) / 2 in evaluation
+    Derivative: 1 where x > 0, else a
+    Shapes:     [...] -> [...]
+    Range:      (-inf, inf)
+    Knobs:
+        lower: the smallest slope that is drawn.
+        upper: the largest slope that is drawn.
+    Note:       the code below is the evaluation; torch's kernel alone draws.
+    Errors:     lower above upper.
+    Reference:  Xu, Wang, Chen & Li, Empirical Evaluation of Rectified Activations in Convolutional
+                Network, 2015.
+    """
+    return torch.where(x > 0, x, (lower + upper) / 2 * x)
+
+
+@activation(kernel="torch.nn.functional.threshold", kinks=("threshold",))
+def threshold(x: Tensor, *, threshold: float, value: float) -> Tensor:
+    """Pass what is above a threshold, replace the rest by a constant.
+
+    Formula:    x where x > threshold, else value
+    Derivative: 1 where x > threshold, else 0
+    Shapes:     [...] -> [...]
+    Range:      value or (threshold, inf)
+    Knobs:
+        threshold: what an input must exceed to pass.
+        value: what the others become.
+    Reference:  none: handed down from the Lua version of Torch.
+    """
+    return torch.where(x <= threshold, value, x)
+
+
+@activation(kernel="torch.nn.functional.elu", range=(-1.0, INFINITY), kinks=(0.0,))
+def elu(x: Tensor, *, alpha: NonNegative = 1.0) -> Tensor:
+    """ReLU whose left side levels off below 0, which keeps the mean of a layer near 0.
+
+    Formula:    x where x > 0, else alpha (e^x - 1)
+    Derivative: 1 where x > 0, else alpha e^x
+    Shapes:     [...] -> [...]
+    Range:      (-alpha, inf)
+    Knobs:
+        alpha: the depth of the left plateau; at 1 the derivative has no jump.
+    Reference:  Clevert, Unterthiner & Hochreiter, Fast and Accurate Deep Network Learning by
+                Exponential Linear Units (ELUs), 2016.
+    """
+    safe = torch.where(x > 0, 0.0, x)
+    return torch.where(x > 0, x, alpha * torch.expm1(safe))
+
+
+@activation(kernel="torch.nn.functional.celu", range=(-1.0, INFINITY))
+def celu(x: Tensor, *, alpha: Positive = 1.0) -> Tensor:
+    """ELU stretched so that its derivative has no jump whatever `alpha`.
+
+    Formula:    max(0, x) + min(0, alpha (e^(x / alpha) - 1))
+    Derivative: 1 where x > 0, else e^(x / alpha)
+    Shapes:     [...] -> [...]
+    Range:      (-alpha, inf)
+    Knobs:
+        alpha: the depth of the left plateau, and how slowly it is reached.
+    Reference:  Barron, Continuously Differentiable Exponential Linear Units, 2017.
+    """
+    safe = torch.where(x > 0, 0.0, x)
+    return torch.where(x > 0, x, alpha * torch.expm1(safe / alpha))
+
+
+@activation(kernel="torch.nn.functional.selu", range=(-1.7581, INFINITY), kinks=(0.0,))
+def selu(x: Tensor) -> Tensor:
+    """ELU with the two constants that let deep plain networks normalise themselves.
+
+    Formula:    s x where x > 0, else s a (e^x - 1), with s = 1.0507009873554805 and
+                a = 1.6732632423543772
+    Derivative: s where x > 0, else s a e^x
+    Shapes:     [...] -> [...]
+    Range:      (-1.7581, inf)
+    Reference:  Klambauer, Unterthiner, Mayr & Hochreiter, Self-Normalizing Neural Networks, 2017.
+    """
+    safe = torch.where(x > 0, 0.0, x)
+    return SELU_SCALE * torch.where(x > 0, x, SELU_ALPHA * torch.expm1(safe))
