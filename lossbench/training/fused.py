@@ -1,0 +1,261 @@
+"""The fused step: all trials of a group in one computation, traced once and replayed.
+
+Ordinary modules and pure losses go in. `functional_call` makes the model a function of its
+weights, `vmap` gives it a trial axis, one backward pass of the sum of all losses gives every
+trial its own gradient, and the whole is replayed from a trace (training/trace.py).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from lossbench.components.modules import noise_buffers
+from lossbench.components.vocabulary import NOISE_KEY
+from lossbench.training.model import Model
+from lossbench.training.stack import Stack
+from lossbench.training.step import Evaluation, Split, clip_, gather
+from lossbench.training.trace import NotTraceableError, trace
+from lossbench.training.update import Optimizer, Rate, Updater
+
+EVALUATE_ELEMENTS = 4_000_000
+"""Input elements evaluated at once, over all trials: bounds the memory of an evaluation."""
+
+
+class FusedStep:
+    """Trains a group of trials at once; see `Step` for what it promises."""
+
+    def __init__(
+        self,
+        model: Model,
+        stack: Stack,
+        optimizers: Sequence[Optimizer],
+        seeds: Sequence[int],
+        split: Split,
+        *,
+        batch_size: int,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        self.trials = stack.trials
+        self.note: str | None = None
+        self._model = model
+        self._stack = stack
+        self._views = stack.layout.views(stack.flat)
+        self._updater = Updater(optimizers, stack.layout, stack.flat)
+        self._accumulates = accumulate > 1
+        self._per_step = accumulate
+        self._clip = (clip_norm, clip_value)
+        self._noise = _share_noise(model, stack, seeds)
+        self._buffers = list(stack.buffers)
+        self._split = split
+        self._graphs: dict[int, Callable[..., tuple[Tensor, ...]]] = {}
+        self._best = _Kept.of(stack)
+        # Trials that stopped: their rows go on being computed, but these are their weights.
+        self._frozen = _Kept.of(stack)
+        self._is_frozen = torch.zeros(stack.trials, dtype=torch.bool, device=stack.flat.device)
+        self._graph(batch_size)  # a model that cannot be computed this way is refused here
+
+    def train(
+        self, batches: Sequence[Tensor], step: int, rate: Rate, momentum: float | None
+    ) -> Tensor:
+        """Make one step on the batches together; returns the loss of each trial."""
+        with torch.no_grad():
+            if self._accumulates:
+                loss, grads = self._accumulated(batches, step)
+            else:
+                loss, grads = self._replay(batches[0], step)
+            if self._clip != (None, None):
+                clip_(grads, *self._clip)
+            self._updater.step(grads, step, rate, momentum)
+        return loss
+
+    def _replay(self, rows: Tensor, count: int) -> tuple[Tensor, ...]:
+        """Return loss and gradients of one batch; `count` numbers the noise."""
+        if self._noise is not None:
+            self._noise[:, 1] = count
+        inputs, target = gather(self._split, rows)
+        graph = self._graphs.get(rows.shape[1]) or self._graph(rows.shape[1])
+        buffers = (self._stack.buffers[name] for name in self._buffers)
+        return graph(*self._views, *buffers, inputs, target)
+
+    def _accumulated(self, batches: Sequence[Tensor], step: int) -> tuple[Tensor, Tensor]:
+        """Return loss and gradients of several batches, as one batch of all their samples has them.
+
+        Sums and weights are added up, so that class weights and ignored samples count as they do
+        in the large batch.
+        """
+        first = (step - 1) * self._per_step
+        total, weight, grads = self._replay(batches[0], first + 1)
+        for number, rows in enumerate(batches[1:], start=2):
+            more_total, more_weight, more_grads = self._replay(rows, first + number)
+            total, weight, grads = total + more_total, weight + more_weight, grads + more_grads
+        return total / weight, grads / weight[:, None]
+
+    def _compute(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return what one batch gives, eagerly: this is what is traced."""
+        names, count = self._stack.layout.names, len(self._views)
+        buffers = dict(zip(self._buffers, tensors[count:-2], strict=True))
+
+        def terms(params: Sequence[Tensor], own: dict[str, Tensor], x: Tensor, y: Tensor) -> Any:
+            weights = dict(zip(names, params, strict=True)) | own
+            _, total, weight = functional_call(self._model, weights, (x, y))
+            return total, weight.to(total.dtype)
+
+        with torch.enable_grad():
+            params = [tensor.detach().requires_grad_() for tensor in tensors[:count]]
+            total, weight = vmap(terms)(params, buffers, *tensors[-2:])
+            # Alone, a mean is divided before the backward pass, as in every training loop.
+            loss = total if self._accumulates else total / weight
+            grads = torch.autograd.grad(loss.sum(), params, allow_unused=True)
+        filled = [
+            (torch.zeros_like(p) if g is None else g).reshape(self.trials, -1)
+            for p, g in zip(params, grads, strict=True)
+        ]
+        flat = torch.cat(filled, dim=1)
+        if self._accumulates:
+            return total.detach(), weight.detach(), flat
+        return loss.detach(), flat
+
+    def _graph(self, size: int) -> Callable[..., tuple[Tensor, ...]]:
+        """Trace the step for a batch size, holding it against eager `vmap` on two batches."""
+        self._model.train()
+        samples = len(self._split)
+        batches = []
+        for offset in (0, 1):
+            rows = (torch.arange(size, device=self._stack.flat.device) + offset) % samples
+            buffers = [self._stack.buffers[name] for name in self._buffers]
+            data = gather(self._split, rows.expand(self.trials, size))
+            batches.append([*self._views, *buffers, *data])
+        try:
+            graph = trace(self._compute, batches)
+        except NotTraceableError as error:
+            # Eager `vmap` computes the same; if that fails too, the caller takes the plain step.
+            self._compute(*(tensor.clone() for tensor in batches[0]))
+            self.note = f"untraced, eager vmap ({error})"
+            graph = self._compute
+        self._graphs[size] = graph
+        return graph
+
+    def evaluate(self, split: Split, best: bool = False) -> Evaluation:
+        """Return raw outputs and mean loss of a split, in evaluation mode."""
+        flat, stacked = self._chosen(best)
+        weights = dict(zip(self._stack.layout.names, self._stack.layout.views(flat), strict=True))
+        self._model.eval()
+        outputs, totals, sums = [], [], []
+        with torch.no_grad():
+            for rows in _chunks(split, self.trials):
+                inputs, target = split.inputs[rows], split.target[rows]
+                raw, total, weight = vmap(
+                    lambda w, x, y: functional_call(self._model, w, (x, y)), in_dims=(0, None, None)
+                )(weights | stacked, inputs, target)
+                outputs.append(raw)
+                totals.append(total)
+                sums.append(weight)
+        self._model.train()
+        loss = torch.stack(totals).sum(0) / torch.stack(sums).sum(0)
+        return Evaluation(torch.cat(outputs, dim=1), loss)
+
+    def _chosen(self, best: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weights and buffers of all trials to evaluate with."""
+        if best:
+            return self._best.flat, self._best.buffers
+        flat, buffers = self._updater.evaluation(), self._stack.buffers
+        if not bool(self._is_frozen.any()):
+            return flat, buffers
+        mixed = _Kept(flat.clone(), {name: value.clone() for name, value in buffers.items()})
+        mixed.keep(self._is_frozen, self._frozen.flat, self._frozen.buffers)
+        return mixed.flat, mixed.buffers
+
+    def keep_best(self, trials: Tensor) -> None:
+        """Remember the weights of this moment as the best ones of these trials."""
+        self._best.keep(trials.to(self._is_frozen.device), *self._chosen(best=False))
+
+    def freeze(self, trial: int) -> None:
+        """Keep a trial's weights as they are from now on."""
+        only = torch.arange(self.trials, device=self._is_frozen.device) == trial
+        self._frozen.keep(only, *self._chosen(best=False))
+        self._is_frozen |= only
+
+    def weights(self, trial: int, best: bool = False) -> dict[str, Tensor]:
+        """Return a copy of a trial's weights by name."""
+        flat, buffers = self._chosen(best)
+        named = self._stack.layout.row(flat, trial)
+        named |= {name: value[trial] for name, value in buffers.items()}
+        return {
+            name: tensor.detach().clone()
+            for name, tensor in named.items()
+            if not name.endswith(NOISE_KEY)
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Return a copy of all that training has moved."""
+        return {
+            "current": _Kept.of(self._stack).state(),
+            "best": self._best.state(),
+            "frozen": self._frozen.state(),
+            "is_frozen": self._is_frozen.clone(),
+            "optimizer": self._updater.state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take what `state` gave."""
+        _Kept(self._stack.flat, self._stack.buffers).load(state["current"])
+        self._best.load(state["best"])
+        self._frozen.load(state["frozen"])
+        self._is_frozen.copy_(state["is_frozen"])
+        self._updater.load(state["optimizer"])
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Weights and buffers of all trials, kept apart from those that training moves."""
+
+    flat: Tensor
+    buffers: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, stack: Stack) -> "_Kept":
+        """Copy those of this moment."""
+        return cls(stack.flat.clone(), {n: value.clone() for n, value in stack.buffers.items()})
+
+    def keep(self, trials: Tensor, flat: Tensor, buffers: dict[str, Tensor]) -> None:
+        """Overwrite the rows of these trials."""
+        self.flat[trials] = flat[trials]
+        for name, value in buffers.items():
+            self.buffers[name][trials] = value[trials]
+
+    def state(self) -> dict[str, Any]:
+        """Return a copy."""
+        return {
+            "flat": self.flat.clone(),
+            "buffers": {n: v.clone() for n, v in self.buffers.items()},
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take what `state` gave, in place."""
+        self.flat.copy_(state["flat"])
+        for name, value in state["buffers"].items():
+            self.buffers[name].copy_(value)
+
+
+def _share_noise(model: Model, stack: Stack, seeds: Sequence[int]) -> Tensor | None:
+    """Let all noisy layers read one tensor [trials, 2] of seed and step, where there are any."""
+    names = noise_buffers(model)
+    if not names:
+        return None
+    noise = torch.tensor([[seed, 0] for seed in seeds], device=stack.flat.device)
+    for name in names:
+        stack.buffers[name] = noise
+    return noise
+
+
+def _chunks(split: Split, trials: int) -> list[slice]:
+    """Cut a split into pieces whose inputs and outputs stay in bounds."""
+    per_sample = max(1, split.inputs[0].numel()) * trials
+    size = max(1, EVALUATE_ELEMENTS // per_sample)
+    return [slice(start, start + size) for start in range(0, len(split), size)]

@@ -1,0 +1,197 @@
+"""Network, link and loss as one module, so that one call goes from a batch to its loss.
+
+The network speaks in raw outputs; the loss wants logits, probabilities, or several heads per
+target. What stands between them is the link. Bringing all three into one `nn.Module` lets
+`torch.func.functional_call` reach every parameter and buffer there is, those of the loss included.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lossbench import registry
+from lossbench.components.vocabulary import (
+    ActivationFacts,
+    Encoding,
+    LossFacts,
+    Parameter,
+    PredictionKind,
+    Terms,
+)
+from lossbench.kernels import activation_function, loss_function
+from lossbench.registry import Entry
+
+Shape = tuple[int, ...]
+NO_KNOBS: Mapping[str, Any] = MappingProxyType({})
+
+
+class Activation(nn.Module):
+    """One place in the network where an activation stands, with the parameters it learns there."""
+
+    def __init__(
+        self, entry: Entry[ActivationFacts], knobs: Mapping[str, Any], impl: str, shape: Shape
+    ) -> None:
+        super().__init__()
+        self.name = entry.name
+        self.knobs = dict(knobs)
+        self._function = activation_function(entry, knobs, impl)
+        self._random = entry.facts.random
+        # A channel's parameter must meet dimension 1 of the batch: [C] becomes [C, 1, ..., 1].
+        self._trailing = (1,) * (len(shape) - 1)
+        self._per_channel: dict[str, bool] = {}
+        for name, declared in entry.facts.parameters.items():
+            value = first_value(declared, knobs)
+            per = knobs.get(declared.per, declared.per)
+            self._per_channel[name] = per == "channel"
+            size = (shape[0],) if per == "channel" else ()
+            self.register_parameter(name, nn.Parameter(torch.full(size, float(value))))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Apply the activation elementwise, or along the dimension that its knobs name."""
+        learned = {
+            name: parameter.view(-1, *self._trailing) if self._per_channel[name] else parameter
+            for name, parameter in self._parameters.items()
+            if parameter is not None
+        }
+        if self._random:
+            return self._function(inputs, training=self.training, **learned)
+        return self._function(inputs, **learned)
+
+    def extra_repr(self) -> str:
+        """Name the activation, for people who print the network."""
+        return ", ".join([self.name, *(f"{name}={value}" for name, value in self.knobs.items())])
+
+
+def first_value(declared: Parameter, knobs: Mapping[str, Any]) -> float:
+    """Return a learned parameter's first value: a number, or the knob that is named."""
+    return float(knobs[declared.value] if isinstance(declared.value, str) else declared.value)
+
+
+class ActivationMaker:
+    """Makes a fresh activation, with parameters of its own, for each place of a network."""
+
+    def __init__(
+        self, entry: Entry[ActivationFacts], knobs: Mapping[str, Any], impl: str = "auto"
+    ) -> None:
+        self._entry, self._knobs, self._impl = entry, dict(knobs), impl
+
+    def __call__(
+        self, shape: Shape, name: str | None = None, knobs: Mapping[str, Any] = NO_KNOBS
+    ) -> tuple[nn.Module, Shape]:
+        """Return the network's activation, or the named one, and the shape behind it."""
+        if name is not None:
+            other = registry.activation.find(name)
+            return ActivationMaker(other, {**other.defaults(), **knobs})(shape)
+        if self._entry.builds_module:
+            return self._entry.function(**self._knobs), shape
+        change = self._entry.facts.output_shape
+        behind = shape if change is None else change(shape, **self._knobs)
+        return Activation(self._entry, self._knobs, self._impl, shape), behind
+
+
+@dataclass(frozen=True)
+class Heads:
+    """How raw outputs become what the loss is called with: one head per argument.
+
+    `kinds` are the heads in their order, the prediction first; each takes `width` of the outputs
+    along dimension 1. `encoding` is the form of the target.
+    """
+
+    kinds: tuple[tuple[str, PredictionKind], ...]
+    width: int
+    encoding: Encoding
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the network needs."""
+        return self.width * len(self.kinds)
+
+    def split(self, raw: Tensor) -> dict[str, Tensor]:
+        """Return each head's share of the raw outputs, through its link."""
+        if len(self.kinds) == 1:
+            ((name, kind),) = self.kinds
+            return {name: self._link(raw, kind)}
+        shares = raw.split(self.width, dim=1)
+        return {
+            name: self._link(share, kind)
+            for (name, kind), share in zip(self.kinds, shares, strict=True)
+        }
+
+    def _link(self, raw: Tensor, kind: PredictionKind) -> Tensor:
+        """Turn raw outputs into log-probabilities, probabilities or positive numbers."""
+        exclusive = self.encoding in ("index", "distribution")
+        if kind == "log_probabilities":
+            return F.log_softmax(raw, dim=1) if exclusive else F.logsigmoid(raw)
+        if kind == "probabilities":
+            return raw.softmax(dim=1) if exclusive else raw.sigmoid()
+        if kind == "positive":
+            return F.softplus(raw)
+        return raw  # real, logits, scores
+
+
+class Objective(nn.Module):
+    """The loss with its knobs, its learned parameters and its state."""
+
+    def __init__(
+        self, entry: Entry[LossFacts], knobs: Mapping[str, Any], impl: str, outputs: int
+    ) -> None:
+        super().__init__()
+        self.name = entry.name
+        facts = entry.facts
+        self._module: nn.Module | None = entry.function(**knobs) if entry.builds_module else None
+        self._function = None if self._module is not None else loss_function(entry, knobs, impl)
+        for name, declared in facts.parameters.items():
+            shape = declared.shape(outputs, **knobs) if declared.shape else ()
+            initial = torch.full(shape, 0.0 if declared.initial else first_value(declared, knobs))
+            if declared.initial is not None:
+                initial = declared.initial(shape)
+            self.register_parameter(name, nn.Parameter(initial))
+        state = facts.state(outputs, **knobs) if facts.state is not None else {}
+        for name, value in state.items():
+            self.register_buffer(name, value)
+        self._state = tuple(state)
+
+    def forward(self, heads: Mapping[str, Tensor], target: Tensor) -> Terms:
+        """Return the loss of a batch before reduction; training also moves the loss's state."""
+        inputs = dict(heads)
+        prediction = inputs.pop("prediction")
+        if self._module is not None:
+            return as_terms(self._module(prediction, target, **inputs))
+        assert self._function is not None
+        learned = {k: v for k, v in self._parameters.items() if v is not None}
+        state = {name: self._buffers[name] for name in self._state}
+        terms = self._function(prediction, target, **inputs, **learned, **state)
+        if self.training and terms.state is not None:
+            for name, value in terms.state.items():
+                buffer = self._buffers[name]
+                assert buffer is not None
+                buffer.copy_(value.detach())
+        return terms
+
+
+def as_terms(result: Any) -> Terms:
+    """Take what a user's loss returned: Terms, unreduced values, or an already reduced scalar."""
+    return result if isinstance(result, Terms) else Terms(result)
+
+
+class Model(nn.Module):
+    """What is trained: called with inputs it predicts, called with targets too it also judges."""
+
+    def __init__(self, network: nn.Module, heads: Heads, objective: Objective) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = objective
+        self.heads = heads
+
+    def forward(self, inputs: Tensor, target: Tensor | None = None) -> Any:
+        """Return raw outputs; with a target, (raw outputs, sum of the loss, sum of its weight)."""
+        raw = self.network(inputs)
+        if target is None:
+            return raw
+        terms = self.loss(self.heads.split(raw), target)
+        return raw, terms.total(), torch.as_tensor(terms.weight_sum())

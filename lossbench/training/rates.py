@@ -1,0 +1,120 @@
+"""The learning rate of every trial at every step.
+
+A schedule is a formula over the step, so all its rates are computed before training, in one call.
+Only the one that watches a metric is followed as the run goes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossbench.components.vocabulary import Applied, ScheduleFacts
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A trial's schedule and what it counts."""
+
+    applied: Applied
+    unit: str
+
+    @property
+    def facts(self) -> ScheduleFacts:
+        """What the schedule declares."""
+        facts: ScheduleFacts = self.applied.facts
+        return facts
+
+
+class Rates:
+    """Rates and momenta of a group: `at(step)` before step number `step` (from 1)."""
+
+    def __init__(
+        self,
+        bases: Sequence[float],
+        schedules: Sequence[Schedule | None],
+        *,
+        steps_per_epoch: int,
+        epochs: int,
+        device: torch.device,
+    ) -> None:
+        self._schedules = list(schedules)
+        self._bases = np.array(bases, dtype=np.float64)
+        steps = steps_per_epoch * epochs
+        made = np.arange(steps)
+        self._table = np.repeat(self._bases[:, None], steps, axis=1)
+        self._momenta: dict[int, Array] = {}
+        self._watching: dict[int, dict[str, Any]] = {}
+        for trial, schedule in enumerate(schedules):
+            if schedule is None:
+                continue
+            if schedule.facts.state is not None:
+                self._watching[trial] = schedule.facts.state()
+                continue
+            count, total = (
+                (made, steps) if schedule.unit == "step" else (made // steps_per_epoch, epochs)
+            )
+            at = torch.from_numpy(count.astype(np.float64))
+            self._table[trial] = _whole(schedule.applied(bases[trial], at, total), steps)
+            if schedule.facts.momentum is not None:
+                value = schedule.facts.momentum(at, total, **schedule.applied.knobs)
+                if value is not None:
+                    self._momenta[trial] = _whole(value, steps)
+        self._device = device
+
+    def row(self, first_step: int, count: int) -> Array:
+        """Return the rates of `count` steps, [trials, count]."""
+        return self._table[:, first_step - 1 : first_step - 1 + count].copy()
+
+    def at(self, step: int, dtype: torch.dtype) -> float | Tensor:
+        """Return the rate of a step: one number where all trials share it, else [trials, 1]."""
+        column = self._table[:, step - 1]
+        if len(column) == 1 or (column == column[0]).all():
+            return float(column[0])
+        return torch.from_numpy(column).to(device=self._device, dtype=dtype)[:, None]
+
+    def momentum(self, step: int) -> float | None:
+        """Return the momentum that a schedule cycles, where it does."""
+        return float(self._momenta[0][step - 1]) if 0 in self._momenta else None
+
+    def observe(self, step: int, metric: Array) -> None:
+        """Show the watched metric of each trial after `step`; later rates may change."""
+        for trial, state in self._watching.items():
+            schedule = self._schedules[trial]
+            assert schedule is not None
+            current = float(self._table[trial, min(step, self._table.shape[1]) - 1])
+            rate, self._watching[trial] = schedule.applied(current, state, float(metric[trial]))
+            self._table[trial, step:] = float(rate)
+
+    @property
+    def watches(self) -> bool:
+        """Whether some schedule waits for a metric."""
+        return bool(self._watching)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resume needs: the followed schedules, and their rate in force."""
+        return {
+            str(trial): {"state": dict(state), "rates": self._table[trial].tolist()}
+            for trial, state in self._watching.items()
+        }
+
+    def load(self, state: dict[str, Any], step: int) -> None:
+        """Take a state that `state()` gave after `step`; a longer run goes on at the last rate."""
+        for name, saved in state.items():
+            trial = int(name)
+            self._watching[trial] = dict(saved["state"])
+            old = saved["rates"][: self._table.shape[1]]
+            self._table[trial, : len(old)] = old
+            last = saved["rates"][min(step, len(saved["rates"]) - 1)]
+            self._table[trial, step:] = last
+
+
+def _whole(values: Any, steps: int) -> Array:
+    """Return a schedule's values as an array of one per step."""
+    array = torch.as_tensor(values, dtype=torch.float64).numpy()
+    return np.broadcast_to(array, (steps,)).copy()
