@@ -6,10 +6,11 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from lossbench.errors import DataError
+from lossbench.errors import DataError, suggest
 from lossbench.lazy import np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     Array = np.ndarray[Any, Any]
@@ -49,39 +50,8 @@ def _array(file: Path, name: str, stored: Any) -> Array:
     return value
 
 
-def as_inputs(file: Path, name: str, values: Array) -> Array:
-    """Return an array as inputs [N, ...] of floats: double precision stays, all else is single."""
-    numbers(file, name, values)
-    if values.dtype != np.float64:
-        values = values.astype(np.float32)
-    refuse_infinite(file, name, values)
-    return values[:, None] if values.ndim == 1 else values
-
-
-def numbers(file: Path, name: str, values: Array) -> None:
-    """Raise DataError unless these are real numbers, one or more for each of some samples."""
-    if values.dtype.kind not in "fiub":
-        raise DataError(f"{file}: '{name}' holds {values.dtype}, where numbers are needed")
-    if values.ndim == 0 or values.size == 0:
-        raise DataError(f"{file}: '{name}' has shape {values.shape}: no samples")
-
-
-def refuse_infinite(file: Path, name: str, values: Array) -> None:
-    """Raise DataError at the first sample that holds NaN or an infinity (in single precision)."""
-    with np.errstate(over="ignore"):
-        single = values.astype(np.float32, copy=False)
-    wrong = ~np.isfinite(single)
-    if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise DataError(
-            f"{file}: '{name}' holds {values[place]} in sample {place[0]} "
-            f"(index {list(place)}; {int(wrong.sum())} such values in all)",
-            hint="take the sample out, or fill the value in",
-        )
-
-
-def refuse_where(wrong: Array, values: Array, where: str, hint: str) -> None:
-    """Raise DataError that names the first of the values marked as wrong."""
-    if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise DataError(f"{where} holds {values[place]} in sample {place[0]}", hint=hint)
+def named(file: Path, arrays: Mapping[str, Array], name: str) -> Array:
+    """Return the array of that name; raise DataError with the nearest one otherwise."""
+    if name not in arrays:
+        raise DataError(f"{file}: there is no array '{name}'", hint=suggest(name, arrays))
+    return arrays[name]

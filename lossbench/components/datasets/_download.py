@@ -98,9 +98,9 @@ def _fetch(published: Published, folder: Path, name: str) -> Path:
 
 def _missing(published: Published, folder: Path, names: list[str], reason: str) -> MissingError:
     """Say which files are needed, where, and where to get them."""
+    it = "it" if len(names) == 1 else "them"
     return MissingError(
-        f"{published.name}: {', '.join(names)} missing in {folder}, and cannot be fetched ({reason})",
-        hint=f"fetch {'it' if len(names) == 1 else 'them'} from {published.url} "
-        f"on a machine with a network and put {'it' if len(names) == 1 else 'them'} into "
-        f"{folder}, or name another with dataset.folder=DIRECTORY",
+        f"{published.name}: {', '.join(names)} missing in {folder} ({reason})",
+        hint=f"fetch {it} from {published.url} on a machine with a network and put {it} into "
+        f"{folder}, or say where {it} can be found: dataset.folder=DIRECTORY",
     )

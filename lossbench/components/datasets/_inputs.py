@@ -36,14 +36,15 @@ def read_inputs(
     arrays = _arrays.read_arrays(file)
     if array is None:
         array = next(iter(arrays)) if len(arrays) == 1 else "x"
-    if array not in arrays:
-        raise DataError(f"{file}: there is no array '{array}'", hint=suggest(array, arrays))
-    values = _arrays.as_inputs(file, array, arrays[array])
-    if values.shape[1:] != shape and math.prod(values.shape[1:]) != math.prod(shape):
+    values = _arrays.named(file, arrays, array)
+    if values.dtype.kind not in "fiub" or math.prod(values.shape[1:]) != math.prod(shape):
         raise DataError(
-            f"{file}: array '{array}' has shape {values.shape}, "
-            f"where the network takes {('N', *shape)}"
+            f"{file}: array '{array}' is {values.dtype} {list(values.shape)}, where the network "
+            f"takes numbers [N, {', '.join(map(str, shape))}]"
         )
+    wrong = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if wrong.any():
+        raise DataError(f"{file}: '{array}' holds NaN or infinity in sample {wrong.argmax()}")
     return values.reshape(-1, *shape)
 
 

@@ -1,22 +1,20 @@
 """Arrays that a Python program has saved with `numpy.savez`."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from lossbench.components.datasets import _arrays
 from lossbench.components.vocabulary import Data, FilePath, PositiveInt, Samples, Target, TargetKind
-from lossbench.errors import DataError, suggest
+from lossbench.errors import DataError
 from lossbench.lazy import np
 from lossbench.registry import dataset
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
-    Parts = Mapping[str, Array]  # by the ending of the array's name: "", "_validation", "_test"
-    Encoder = Callable[[Path, str, Parts, int | None], tuple[Target, Parts]]
+    Parts = dict[str, Array]  # by the ending of the array's name: "", "_validation", "_test"
 
-SUM_TOLERANCE = 1e-4
-"""How far the probabilities of a sample may be from 1 together: rounding to four places passes."""
+MOST_CLASSES = 1_000_000
+"""A label beyond it is a mistake (an identifier, a date), not the number of an output."""
 
 Task = Literal["auto", "real", "count", "class", "multilabel", "distribution"]
 
@@ -55,16 +53,13 @@ def npz(
         for part in ("_validation", "_test")
         if inputs + part in stored or targets + part in stored
     ]
-    x = {
-        part: _arrays.as_inputs(file, inputs + part, _named(file, stored, inputs + part))
-        for part in parts
-    }
-    y = {part: _named(file, stored, targets + part) for part in parts}
-    for part in parts:
-        _refuse_mismatch(file, (inputs, targets), part, x, y)
+    x = {part: _arrays.named(file, stored, inputs + part) for part in parts}
+    y = {part: _arrays.named(file, stored, targets + part) for part in parts}
+    _refuse_mismatch(file, inputs, x)
+    _refuse_mismatch(file, targets, y)
     kind = _guess(y[""]) if task == "auto" else task
-    target, encoded = ENCODERS[kind](file, targets, y, classes)
-    splits = {part: Samples(x[part], encoded[part]) for part in parts}
+    target, y = _target(kind, y, classes)
+    splits = {part: Samples(x[part], y[part]) for part in parts}
     ready = len(splits) > 1
     return Data(
         target=target,
@@ -79,26 +74,13 @@ def npz(
     )
 
 
-def _named(file: Path, stored: "Mapping[str, Array]", name: str) -> "Array":
-    """Return the array of that name; raise DataError with the nearest one otherwise."""
-    if name not in stored:
-        raise DataError(f"{file}: there is no array '{name}'", hint=suggest(name, stored))
-    return stored[name]
-
-
-def _refuse_mismatch(file: Path, names: tuple[str, str], part: str, x: "Parts", y: "Parts") -> None:
-    """Raise DataError unless inputs and targets are as many, and shaped as the training ones."""
-    inputs, targets = (name + part for name in names)
-    if y[part].ndim == 0 or len(x[part]) != len(y[part]):
-        raise DataError(
-            f"{file}: '{inputs}' has shape {x[part].shape} and '{targets}' {y[part].shape}: "
-            "the first dimension counts the samples of both"
-        )
-    for name, first, here in ((names[0], x[""], x[part]), (names[1], y[""], y[part])):
-        if first.shape[1:] != here.shape[1:]:
+def _refuse_mismatch(file: Path, name: str, parts: "Parts") -> None:
+    """Raise DataError unless a sample has the same shape in all parts."""
+    for part, values in parts.items():
+        if values.ndim == 0 or values.shape[1:] != parts[""].shape[1:]:
             raise DataError(
-                f"{file}: '{name}{part}' has shape {here.shape}, and '{name}' {first.shape}: "
-                "only the first dimension may differ"
+                f"{file}: '{name}{part}' has shape {values.shape}, and '{name}' has "
+                f"{parts[''].shape}: the first dimension counts the samples, and only it may differ"
             )
 
 
@@ -110,109 +92,19 @@ def _guess(y: "Array") -> TargetKind:
     return "multilabel" if y.ndim == 2 and y.shape[1] > 1 and zeros_and_ones else "class"
 
 
-# --- each kind of target: checked, and in the form that Samples prescribes -----------------------
+def _target(kind: TargetKind, y: "Parts", classes: int | None) -> "tuple[Target, Parts]":
+    """Say what the targets are; classes that go by texts get numbers.
 
-
-def _class(file: Path, name: str, y: "Parts", classes: int | None) -> "tuple[Target, Parts]":
-    """Take whole numbers as labels; number texts in the order of the alphabet."""
+    Whether the values are in order is for the loader to see, as with every dataset.
+    """
+    if kind != "class":
+        return Target(kind, y[""].shape[1] if y[""].ndim > 1 else 1), y
     y = {part: v[:, 0] if v.ndim == 2 and v.shape[1] == 1 else v for part, v in y.items()}
-    if y[""].dtype.kind == "U":
-        return _named_classes(file, name, y)
-    labels = {part: _whole(file, name + part, v) for part, v in y.items()}
-    size = max(2, 1 + max(int(v.max()) for v in labels.values())) if classes is None else classes
-    for part, values in labels.items():
-        _arrays.refuse_where(
-            (values < 0) | (values >= size),
-            values,
-            f"{file}: '{name}{part}'",
-            f"labels are 0 to {size - 1}" + ("" if classes is None else f" (classes: {classes})"),
-        )
-    return Target("class", size), labels
-
-
-def _named_classes(file: Path, name: str, y: "Parts") -> "tuple[Target, Parts]":
-    """Number classes that go by texts; every one must occur in the training data."""
-    names = np.unique(y[""])
-    labels = {}
-    for part, values in y.items():
-        number = np.minimum(np.searchsorted(names, values), len(names) - 1)
-        _arrays.refuse_where(
-            names[number] != values,
-            values,
-            f"{file}: '{name}{part}'",
-            f"the classes of '{name}' are {', '.join(map(str, names[:20]))}",
-        )
-        labels[part] = number.astype(np.int64)
-    return Target("class", len(names), tuple(map(str, names))), labels
-
-
-def _real(file: Path, name: str, y: "Parts", _classes: int | None) -> "tuple[Target, Parts]":
-    """Take numbers as they are, one row per sample."""
-    values = {part: _rows(file, name + part, v) for part, v in y.items()}
-    return Target("real", values[""].shape[1]), values
-
-
-def _count(file: Path, name: str, y: "Parts", _classes: int | None) -> "tuple[Target, Parts]":
-    """Take whole numbers from 0."""
-    values = {part: _rows(file, name + part, v) for part, v in y.items()}
-    for part, v in values.items():
-        where = f"{file}: '{name}{part}'"
-        _arrays.refuse_where((v < 0) | (v != np.floor(v)), v, where, "counts are 0, 1, 2, ...")
-    return Target("count", values[""].shape[1]), values
-
-
-def _multilabel(file: Path, name: str, y: "Parts", _classes: int | None) -> "tuple[Target, Parts]":
-    """Take rows of zeros and ones, a column per label."""
-    values = {part: _rows(file, name + part, v) for part, v in y.items()}
-    for part, v in values.items():
-        where = f"{file}: '{name}{part}'"
-        _arrays.refuse_where((v != 0) & (v != 1), v, where, "labels are marked by 0 and 1")
-    return Target("multilabel", values[""].shape[1]), values
-
-
-def _distribution(
-    file: Path, name: str, y: "Parts", _classes: int | None
-) -> "tuple[Target, Parts]":
-    """Take rows that give each class its probability."""
-    values = {part: _rows(file, name + part, v) for part, v in y.items()}
-    for part, v in values.items():
-        where = f"{file}: '{name}{part}'"
-        _arrays.refuse_where((v < 0) | (v > 1), v, where, "probabilities lie in [0, 1]")
-        total = v.sum(axis=1)
-        wrong = np.abs(total - 1) > SUM_TOLERANCE
-        _arrays.refuse_where(
-            wrong, total, f"{where}: the sum", "probabilities of a sample sum to 1"
-        )
-    return Target("distribution", values[""].shape[1]), values
-
-
-ENCODERS: "Mapping[TargetKind, Encoder]" = {
-    "class": _class,
-    "real": _real,
-    "count": _count,
-    "multilabel": _multilabel,
-    "distribution": _distribution,
-}
-
-
-def _whole(file: Path, name: str, values: "Array") -> "Array":
-    """Return whole numbers as int64; floats may hold them, too."""
-    _arrays.numbers(file, name, values)
-    if values.dtype.kind == "f":
-        _arrays.refuse_infinite(file, name, values)
-        wrong = values != np.floor(values)
-        _arrays.refuse_where(wrong, values, f"{file}: '{name}'", "labels are whole numbers")
-    return values.astype(np.int64)
-
-
-def _rows(file: Path, name: str, values: "Array") -> "Array":
-    """Return finite floats [N, d]; one number per sample makes one column."""
-    _arrays.numbers(file, name, values)
-    _arrays.refuse_infinite(file, name, values)
-    if values.ndim > 2:
-        raise DataError(
-            f"{file}: '{name}' has shape {values.shape}, where targets of this kind are [N, d]",
-            hint="reshape them: numpy.savez(file, x=x, y=y.reshape(len(y), -1))",
-        )
-    values = values if values.dtype == np.float64 else values.astype(np.float32)
-    return values[:, None] if values.ndim == 1 else values
+    if all(v.dtype.kind == "U" for v in y.values()):
+        names = np.unique(np.concatenate([v.ravel() for v in y.values()]))
+        labels = {part: np.searchsorted(names, v) for part, v in y.items()}
+        return Target("class", len(names), tuple(map(str, names))), labels
+    if classes is None and all(v.dtype.kind in "fiub" and v.size for v in y.values()):
+        highest = max(float(np.nanmax(v)) for v in y.values())
+        classes = 1 + int(highest) if highest < MOST_CLASSES else MOST_CLASSES
+    return Target("class", max(classes or 2, 2)), y
