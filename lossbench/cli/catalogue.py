@@ -1,0 +1,94 @@
+"""The commands that say what there is: list, show."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lossbench.cli.app import CATALOGUE, app, command
+from lossbench.cli.output import Output
+from lossbench.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lossbench.registry import Entry
+
+
+@command(app, "list", panel=CATALOGUE)
+def list_components(
+    output: Output,
+    kind: Annotated[
+        str | None, typer.Argument(help="losses, activations, optimizers, ...; without: all kinds.")
+    ] = None,
+) -> None:
+    """List the components that a config may name."""
+    from lossbench.registry import KINDS, registry_of
+    from lossbench.views import catalogue
+
+    if kind is None:
+        counts = {catalogue.plural(name): len(registry) for name, registry in KINDS.items()}
+        output.result({"kinds": counts}, catalogue.show_kinds)
+        output.note("lossbench list losses: all of a kind; lossbench show NAME: one of them")
+        return
+    try:
+        registry = registry_of(kind)
+    except UnknownNameError as error:
+        plurals = (catalogue.plural(name) for name in KINDS)
+        raise UnknownNameError("kind of component", kind, plurals) from error
+    records = [catalogue.entry_record(entry) for entry in registry.values()] if output.json else []
+    output.result(
+        {"kind": registry.kind, "components": records},
+        lambda console: catalogue.show_list(console, registry.kind),
+    )
+
+
+@command(app, "show", panel=CATALOGUE)
+def show(
+    output: Output,
+    name: Annotated[str, typer.Argument(help="A component's name, an alias, or torch's name.")],
+    kind: Annotated[
+        str | None, typer.Option(help="Where several kinds have one of that name: which.")
+    ] = None,
+) -> None:
+    """Show a component: its formula, knobs, an example, its source."""
+    from lossbench.views import catalogue
+
+    entries = find_components(name, kind)
+
+    def pages(console: "Console") -> None:
+        for number, entry in enumerate(entries):
+            if number:
+                console.print()
+            catalogue.show_entry(console, entry)
+
+    output.result(
+        {"name": name, "components": [catalogue.entry_record(entry) for entry in entries]}, pages
+    )
+    if len(entries) > 1:
+        kinds = " and ".join(entry.kind for entry in entries)
+        output.note(f"{name} is the name of {len(entries)} components: {kinds}")
+
+
+def find_components(name: str, kind: str | None = None) -> list["Entry[Any]"]:
+    """Return the components that bear a name, of one kind or of all.
+
+    Exact names come before other spellings. Raises UnknownNameError naming the nearest of all
+    kinds.
+    """
+    from lossbench.registry import KINDS, registry_of
+
+    registries = [registry_of(kind)] if kind is not None else list(KINDS.values())
+    exact = [registry[name] for registry in registries if name in registry]
+    if exact:
+        return exact
+    spelled = []
+    for registry in registries:
+        try:
+            spelled.append(registry.find(name))
+        except UnknownNameError:
+            continue
+    if spelled:
+        return spelled
+    what = registries[0].kind if kind is not None else "component"
+    known = {known for registry in registries for known in registry}
+    raise UnknownNameError(what, name, known)

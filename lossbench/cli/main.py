@@ -1,0 +1,6 @@
+"""All commands gathered: importing a file of commands adds them to the application."""
+
+from lossbench.cli import catalogue, config, plot, runs, train
+from lossbench.cli.app import run
+
+__all__ = ["catalogue", "config", "plot", "run", "runs", "train"]

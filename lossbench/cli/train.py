@@ -1,0 +1,245 @@
+"""The commands that compute: train, predict."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lossbench.cli.app import TRAIN, app, command
+from lossbench.cli.config import OVERRIDES_HELP
+from lossbench.cli.output import Output, error_record, write_output
+from lossbench.cli.runs import EXPORT_FORMATS, RUNS_DIR, RunArgument, RunsDir
+from lossbench.errors import ConfigError, Place, Problem, UsageError, suggest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lossbench.session import RunResult, Session
+
+
+@command(app, "train", panel=TRAIN)
+def train(
+    output: Output,
+    config: Annotated[
+        str | None,
+        typer.Argument(metavar="CONFIG", help="A config file (not with --resume).", show_default=False),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help=OVERRIDES_HELP, show_default=False),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Makes the weights, the order and the noise.", show_default=False)
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The run's name.", show_default=False)] = None,
+    runs_dir: RunsDir = RUNS_DIR,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Go on with a run: an id, a path or latest.", show_default=False),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="One batch, a report, nothing written.")
+    ] = False,
+) -> int | None:  # fmt: skip
+    """Train a run; everything about it lies in its run directory."""
+    from lossbench import session
+
+    options = _options(device=device, seed=seed, name=name)
+    given = [*(overrides or ()), *options]
+    with _pointing_at(options):
+        if resume is not None:
+            if dry_run:
+                raise UsageError("--dry-run and --resume do not go together")
+            running = session.resume(
+                resume, _only_overrides(config, given), runs_dir=runs_dir, command=output.command
+            )
+        else:
+            path = _config_file(config)
+            from lossbench.config.read import load
+
+            loaded = load(path, given)
+            if dry_run:
+                _print_dry_run(output, session.dry_run(loaded))
+                return None
+            running = session.start(loaded, runs_dir=runs_dir, command=output.command)
+    return _report(output, _watch(output, running), running, runs_dir)
+
+
+class _pointing_at:  # noqa: N801 - used as a word: with _pointing_at(options)
+    """Let the errors of overrides that came from options name the option that was typed."""
+
+    def __init__(self, options: dict[str, str]) -> None:
+        self._options = options
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if not isinstance(error, ConfigError):
+            return
+        problems = [
+            Problem(
+                Place(argument=self._options.get(p.place.argument or "", p.place.argument))
+                if p.place.argument is not None
+                else p.place,
+                p.message,
+                p.hint,
+            )
+            for p in error.problems
+        ]
+        raise ConfigError(problems) from error
+
+
+def _options(*, device: str | None, seed: int | None, name: str | None) -> dict[str, str]:
+    """Return the overrides that options stand for, each with the option as it was typed."""
+    # A JSON text is a YAML text in quotes: a device or a name is never taken for a number.
+    given = {
+        "--device": (device, f"train.device={json.dumps(device)}"),
+        "--seed": (seed, f"train.seed={seed}"),
+        "--name": (name, f"name={json.dumps(name)}"),
+    }
+    return {
+        override: f"{option} {value}"
+        for option, (value, override) in given.items()
+        if value is not None
+    }
+
+
+def _config_file(config: str | None) -> Path:
+    if config is None:
+        raise UsageError(
+            "which config?", hint="lossbench train CONFIG, or: lossbench init writes one"
+        )
+    if "=" in config and not Path(config).exists():
+        raise UsageError(
+            f"'{config}' is a change to a config; the config itself comes first",
+            hint=f"lossbench train CONFIG {config}",
+        )
+    return Path(config)
+
+
+def _only_overrides(config: str | None, given: Sequence[str]) -> list[str]:
+    """Return what follows `--resume RUN`: changes only, since the run has its config."""
+    if config is None:
+        return list(given)
+    if "=" not in config:
+        raise UsageError(
+            f"--resume goes on with the run's own config; '{config}' has no place there",
+            hint="lossbench train --resume RUN train.epochs=50",
+        )
+    return [config, *given]
+
+
+def _print_dry_run(output: Output, record: dict[str, Any]) -> None:
+    def show(console: "Console") -> None:
+        from lossbench.views.console import facts, flatten
+
+        facts(console, flatten(record))
+
+    output.result(record, show)
+    output.note("a dry run: nothing was written")
+
+
+def _watch(output: Output, running: "Session") -> "RunResult":
+    """Follow the run to its end, on the display that suits where it is watched."""
+    if output.quiet:
+        for _ in running:
+            pass
+        return running.result()
+    from lossbench.views.console import is_live, open_console
+    from lossbench.views.progress import Course, watching
+
+    plan = running.job.plan.record()
+    course = Course(
+        name=running.spec.name,
+        epochs=running.spec.train.epochs,
+        steps=running.job.total_steps,
+        device=str(plan.get("device", "")),
+        reason=str(plan.get("device_reason", "")),
+    )
+    console = open_console(stderr=True)
+    for note in running.notes:
+        output.note(note)
+    output.detail(f"run directory: {running.directory.path}")
+    with watching(console, course, live=is_live(console)) as display:
+        for event in running:
+            display.show(event)
+    return running.result()
+
+
+def _report(output: Output, result: "RunResult", running: "Session", runs_dir: Path) -> int:
+    """Print what became of a run; return the exit code."""
+    from lossbench.cli.plot import draw_into
+
+    plots = draw_into(result.path, output)
+    document = {
+        "run": result.path,
+        "id": result.id,
+        "name": running.spec.name,
+        "status": result.status,
+        "seconds": result.seconds,
+        "metrics": result.summary,
+        "plots": plots,
+    }
+    if result.error is not None:
+        document |= error_record(result.error)
+
+    def show(console: "Console") -> None:
+        from lossbench.views.console import say
+        from lossbench.views.runs import show_ending
+
+        if output.quiet:
+            say(console, result.path)
+        else:
+            show_ending(console, document)
+
+    output.result(document, show)
+    if result.status == "done":
+        where = [] if runs_dir == RUNS_DIR else ["--runs-dir", str(runs_dir)]
+        _suggest_next(output, running, where)
+    return 0 if result.status == "done" else 1
+
+
+def _suggest_next(output: Output, running: "Session", where: Sequence[str]) -> None:
+    run, epochs = running.directory.id, running.spec.train.epochs
+    commands = (
+        ["plot", "runs", run, "-o", "curves.svg"],
+        ["predict", run, "FILE.csv"],
+        ["train", "--resume", run, f"train.epochs={2 * epochs}"],
+    )
+    output.note("next:")
+    for words in commands:
+        output.note(f"  {' '.join(['lossbench', *words, *where])}")
+
+
+@command(app, "predict", panel=TRAIN)
+def predict(
+    output: Output,
+    run: RunArgument,
+    data: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Inputs: a CSV or npz file.", show_default=False)
+    ],
+    file: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .csv or .json file. Else stdout.")
+    ] = None,
+    runs_dir: RunsDir = RUNS_DIR,
+) -> None:
+    """Predict with a trained run, a row for each sample."""
+    from lossbench import session
+    from lossbench.records import csv_text, json_text
+
+    ending = "csv" if file is None else file.suffix.removeprefix(".").lower()
+    if ending not in EXPORT_FORMATS:
+        raise UsageError(f"{file}: no format of that ending", hint=suggest(ending, EXPORT_FORMATS))
+    rows = session.predict(run, data, runs_dir=runs_dir)
+    document = {"run": run, "file": data, "predictions": rows}
+    if file is None:
+        output.text(csv_text(rows), document)
+        return
+    write_output(file, (csv_text(rows) if ending == "csv" else json_text(document)).encode())
+    output.text(str(file), {"written": file, "samples": len(rows)})

@@ -1,0 +1,172 @@
+"""Runs in words: the table of all, one in full, the difference of two, and how one ended."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from lossbench.views.console import (
+    Column,
+    duration,
+    facts,
+    flatten,
+    heading,
+    number,
+    plain,
+    prose,
+    say,
+    size,
+    table,
+)
+
+STATUS_STYLES: Mapping[str, str] = {"done": "green", "running": "cyan"}
+
+
+def show_overview(console: Console, runs: Sequence[Mapping[str, Any]]) -> None:
+    """Print a line for each run."""
+    columns = (
+        Column("run", style="cyan"), Column("name"), Column("status"), Column("started"),
+        Column("time", "right"), Column("epochs", "right"), Column("results"),
+    )  # fmt: skip
+    table(console, columns, [_overview_row(run) for run in runs])
+
+
+def _overview_row(run: Mapping[str, Any]) -> tuple[str, ...]:
+    seconds = run.get("seconds")
+    results = run.get("metrics") or {}
+    chosen = _most_telling(results)
+    return (
+        str(run["id"]),
+        str(run.get("name") or ""),
+        str(run.get("status") or ""),
+        moment(run.get("started")),
+        duration(seconds) if seconds is not None else "",
+        str(run.get("epochs") or ""),
+        run.get("reason") or ", ".join(f"{name} {number(chosen[name])}" for name in chosen),
+    )
+
+
+def _most_telling(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the results on data that training did not see: test, else validation, else all."""
+    for split in ("test/", "validation/"):
+        chosen = {name: value for name, value in results.items() if name.startswith(split)}
+        if chosen:
+            return chosen
+    return dict(results)
+
+
+def show_record(console: Console, record: Mapping[str, Any], *, everything: bool) -> None:
+    """Print what is known of a run; the whole record where asked for."""
+    heading(console, f"{record.get('name', '')}  {record.get('id', '')}".strip())
+    told = {key: record[key] for key in _FIRST if record.get(key) not in (None, "", [])}
+    if "seconds" in told:
+        told["seconds"] = duration(told["seconds"])
+    told["size"] = size(record.get("bytes", 0))
+    facts(console, flatten(told))
+    _show_results(console, record.get("summary") or {})
+    if everything:
+        rest = {k: v for k, v in record.items() if k not in (*_FIRST, "summary", "bytes", "config")}
+        say(console, "")
+        heading(console, "Record")
+        facts(console, flatten(rest))
+    say(console, "")
+    heading(console, "Config")
+    facts(console, flatten(record.get("config") or {}))
+
+
+_FIRST = ("path", "status", "reason", "started", "seconds", "step", "epoch", "command", "device")
+
+
+def show_comparison(console: Console, record: Mapping[str, Any]) -> None:
+    """Print what differs between two runs."""
+    left, right = record["left"], record["right"]
+    changed = {**record["config"], **{f"version of {k}": v for k, v in record["versions"].items()}}
+    if changed:
+        columns = (Column("config", style="cyan"), Column(left), Column(right))
+        table(console, columns, [(key, plain(a), plain(b)) for key, (a, b) in changed.items()])
+    else:
+        say(console, "The configs are the same.")
+    rows = [
+        (name, number(pair["left"]), number(pair["right"]), _signed(pair["difference"]))
+        for name, pair in record["metrics"].items()
+    ]
+    if rows:
+        say(console, "")
+        columns = (
+            Column("result", style="cyan"), Column(left, "right"), Column(right, "right"),
+            Column("difference", "right"),
+        )  # fmt: skip
+        table(console, columns, rows)
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4g}"
+
+
+def show_ending(console: Console, document: Mapping[str, Any]) -> None:
+    """Print how a run ended: its results, what went wrong if anything did, and where it lies."""
+    summary = document["metrics"]
+    diverged = summary.get("diverged")
+    if diverged:
+        _show_divergence(console, str(document["name"]), diverged)
+    stopped = summary.get("early_stopping")
+    if stopped:
+        prose(console, f"stopped early at epoch {stopped['epoch']}: {stopped['detail']}")
+    _show_results(console, summary, blank=False)
+    say(console, "")
+    facts(console, {"time": duration(document["seconds"]), "run": document["run"]})
+
+
+def _show_divergence(console: Console, name: str, diverged: Mapping[str, Any]) -> None:
+    """Print where a run went wrong, what its loss was before, and what probably did it."""
+    say(
+        console,
+        f"{name} diverged at step {diverged['step']} (epoch {diverged['epoch']})",
+        "bold red",
+    )
+    prose(console, diverged["detail"])
+    finite = diverged.get("last_finite") or ()
+    if finite:
+        last = ", ".join(f"{number(point['loss'])} (step {point['step']})" for point in finite)
+        prose(console, f"last finite losses: {last}")
+    say(console, "likely causes:")
+    for cause in diverged.get("causes") or ():
+        prose(console, f"- {cause}")
+    say(console, "")
+
+
+def _show_results(console: Console, summary: Mapping[str, Any], *, blank: bool = True) -> None:
+    final, best = summary.get("final") or {}, summary.get("best") or {}
+    kept = summary.get("best_weights") or {}
+    names = list(dict.fromkeys([*final, *kept]))
+    if not names:
+        return
+    if blank:
+        say(console, "")
+    rows = [
+        (
+            name.replace("_", " "),
+            _cell(final, name),
+            _cell(kept, name),
+            _best(best.get(name)),
+        )
+        for name in names
+    ]
+    columns = (
+        Column("result", style="cyan"), Column("last weights", "right"),
+        Column("kept weights", "right"), Column("best seen", "right"),
+    )  # fmt: skip
+    table(console, columns, rows)
+
+
+def _cell(values: Mapping[str, Any], name: str) -> str:
+    return number(values[name]) if name in values else ""
+
+
+def _best(found: Mapping[str, Any] | None) -> str:
+    return "" if not found else f"{number(found['value'])} (epoch {found['epoch']})"
+
+
+def moment(text: object) -> str:
+    """Return a recorded time to the minute."""
+    return str(text)[:16].replace("T", " ") if text else ""
