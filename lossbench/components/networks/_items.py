@@ -114,7 +114,11 @@ def _knobs(entry: Entry[Any], value: Any) -> dict[str, Any]:
             f"{entry.name} needs {' and '.join(missing)}",
             hint=f"write {entry.name}: {{{missing[0]}: ...}}",
         )
-    return {name: _checked(entry, entry.knob(name), value) for name, value in given.items()}
+    knobs = {name: _checked(entry, entry.knob(name), value) for name, value in given.items()}
+    check = getattr(entry.facts, "check", None)
+    if check is not None:
+        check(**{**entry.defaults(), **knobs})
+    return knobs
 
 
 def _given(entry: Entry[Any], value: Any) -> dict[str, Any]:
