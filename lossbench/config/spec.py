@@ -4,11 +4,55 @@ A RunSpec is what remains of a YAML file once everything in it has been checked.
 train the same run.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Lt
+from pydantic import AfterValidator
+
+from lossbench.components.vocabulary import (
+    Decay,
+    NonNegative,
+    Positive,
+    PositiveInt,
+    Probability,
+)
+
+
+def _whole(shares: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Refuse shares that do not make up the whole."""
+    if abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"shares that sum to 1 (these sum to {sum(shares):g})")
+    return shares
+
+
+def _device(name: str) -> str:
+    """Refuse what is no device; whether the machine has it is seen later."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", name):
+        raise ValueError("auto, cpu, mps, cuda or cuda:0")
+    return name
+
+
+def _folder_name(name: str) -> str:
+    """Refuse a name that cannot be a folder's on every system."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name.endswith("."):
+        raise ValueError(
+            "at most 100 letters, digits, '-', '_' and '.', beginning with a letter or digit"
+        )
+    return name
+
+
+# The annotation of a field is its declaration, as with a component's knobs: config/values.py
+# checks a config against it, config/schema.py tells editors.
+
+Seed = Annotated[int, Ge(0), Lt(2**63)]
+Shares = Annotated[tuple[Positive, Probability, Probability], AfterValidator(_whole)]
+Device = Annotated[str, AfterValidator(_device)]
+RunName = Annotated[str, AfterValidator(_folder_name)]
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -28,23 +72,30 @@ class DatasetOptions:
     label_noise:        share of the training labels replaced by another class at random.
     """
 
-    seed: int = 0
-    split: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    seed: Seed = 0
+    split: Shares = (0.7, 0.15, 0.15)
     standardize: bool | None = None
     standardize_target: bool | None = None
-    label_noise: float = 0.0
+    label_noise: Decay = 0.0
 
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """The keys that every optimizer block may hold: what weight decay acts on."""
+    """The keys that every optimizer block may hold.
+
+    weight_decay_on: what weight decay shrinks: weights (no bias, no norm, no learned slope), or
+                     all parameters, as torch does.
+    """
 
     weight_decay_on: Literal["weights", "all"] = "weights"
 
 
 @dataclass(frozen=True)
 class ScheduleOptions:
-    """The keys that every schedule block may hold: what it counts; by default as at its origin."""
+    """The keys that every schedule block may hold.
+
+    unit: what it counts: step or epoch; by default as at its origin.
+    """
 
     unit: Literal["step", "epoch"] | None = None
 
@@ -83,11 +134,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Stop when the metric has not improved by `min_delta` for `patience` evaluations."""
+    """Stop when the metric has not improved by `min_delta` for `patience` evaluations.
+
+    metric:    train/loss, validation/loss, or validation/ and the name of one of the metrics.
+    patience:  evaluations without an improvement before the run stops.
+    min_delta: what counts as an improvement: more than this.
+    """
 
     metric: str = "validation/loss"
-    patience: int = 10
-    min_delta: float = 0.0
+    patience: PositiveInt = 10
+    min_delta: NonNegative = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,30 +155,32 @@ class TrainSpec:
     seed:             makes the weights, the order of the batches and the noise.
     device:           auto, cpu, cuda, cuda:1, mps.
     accumulate:       batches whose gradients make one step.
-    clip_norm/value:  bound of the gradient's norm, of each of its elements; none for no bound.
+    clip_norm:        bound of the gradient's norm; none for no bound.
+    clip_value:       bound of each element of the gradient; none for no bound.
     amp:              mixed precision: off, bfloat16 or float16.
     evaluate_every:   epochs between evaluations on validation data (the last epoch always is).
     monitor:          the metric whose best weights are kept; validation loss where there is one.
+    early_stopping:   the metric to watch, patience and min_delta; none to train to the end.
     checkpoint_every: seconds between checkpoints.
     step:             auto, fused or plain: which of the two steps trains.
     threads:          intra-op threads of torch, or auto.
     drop_last:        leave out the last batch where it is smaller.
     """
 
-    epochs: int = 10
-    batch_size: int | Literal["full"] = 32
-    seed: int = 0
-    device: str = "auto"
-    accumulate: int = 1
-    clip_norm: float | None = None
-    clip_value: float | None = None
+    epochs: PositiveInt = 10
+    batch_size: PositiveInt | Literal["full"] = 32
+    seed: Seed = 0
+    device: Device = "auto"
+    accumulate: PositiveInt = 1
+    clip_norm: Positive | None = None
+    clip_value: Positive | None = None
     amp: Literal["off", "bfloat16", "float16"] = "off"
-    evaluate_every: int = 1
+    evaluate_every: PositiveInt = 1
     monitor: str | None = None
     early_stopping: EarlyStopping | None = None
-    checkpoint_every: float = 30.0
+    checkpoint_every: Positive = 30.0
     step: Literal["auto", "fused", "plain"] = "auto"
-    threads: int | Literal["auto"] = "auto"
+    threads: PositiveInt | Literal["auto"] = "auto"
     drop_last: bool = False
 
 
@@ -130,7 +188,7 @@ class TrainSpec:
 class RunSpec:
     """One run, whole."""
 
-    name: str
+    name: RunName
     dataset: Choice
     network: Choice
     activation: Choice

@@ -1,0 +1,191 @@
+"""A config, from YAML to a RunSpec, or to all that is wrong with it.
+
+    loaded = load(Path("cubic.yaml"), ["optimizer.lr=1e-3", "loss=huber"])
+    loaded.spec                # complete, checked, every default filled in
+
+Everything here is static: no data are read, no component runs, torch is not imported, and a
+user's own file is read as a syntax tree.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lossbench.config.annotations import show
+from lossbench.config.blocks import Read, annotations_of, read_block, read_component
+from lossbench.config.defaults import COMPONENTS, EXAMPLES
+from lossbench.config.files import EXTENDS, read_file, read_given_text, with_extended
+from lossbench.config.fit import check_fit, check_recorded, default_metrics, target_kind
+from lossbench.config.merge import merge
+from lossbench.config.overrides import lay_over
+from lossbench.config.problems import Problems
+from lossbench.config.spec import Choice, RunSpec, TrainSpec
+from lossbench.config.values import INVALID, check
+from lossbench.config.write import dump_plain
+from lossbench.config.yaml import Node, from_python
+from lossbench.errors import ConfigError, Place, Problem, suggest
+from lossbench.registry import metric as metrics
+
+ONE_COMPONENT = ("dataset", "network", "activation", "loss", "optimizer", "schedule")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A config that was read: what it means, its text as given, and the user's own files in it."""
+
+    spec: RunSpec
+    text: str
+    files: tuple[Path, ...]
+
+
+def load(
+    path: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    mapping: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """Read a config file, a mapping, or a mapping laid over a file, with `key=value` overrides.
+
+    Raises ConfigError with everything that is wrong, each with its place.
+    """
+    if path is None and mapping is None:
+        raise ConfigError([Problem(Place(), "no config is given")])
+    text, root, name = "", None, "run"
+    if path is not None:
+        text, root = read_file(Path(path))
+        name = Path(path).stem
+    if mapping is not None:
+        above = with_extended(from_python(mapping))
+        root = above if root is None else merge(root, above)
+        text = text or dump_plain(mapping)
+    assert root is not None  # one of the two was given
+    return _read(root, text, _as_name(name), overrides)
+
+
+def load_text(text: str, overrides: Sequence[str] = (), *, folder: Path | None = None) -> Loaded:
+    """Read a config from text; relative paths start at `folder`, the current one unless given.
+
+    Raises ConfigError with everything that is wrong.
+    """
+    return _read(read_given_text(text, folder or Path.cwd()), text, "run", overrides)
+
+
+def _read(root: Node, text: str, name: str, overrides: Sequence[str]) -> Loaded:
+    problems = Problems()
+    root = lay_over(root, overrides, problems)
+    spec = _Reader(root, problems).spec(name)
+    problems.raise_any()
+    assert spec is not None  # no problem, so every part was read
+    files = dict.fromkeys(choice.file for choice in choices_of(spec) if choice.file is not None)
+    return Loaded(spec, text, tuple(files))
+
+
+def choices_of(spec: RunSpec) -> Iterator[Choice]:
+    """Yield every component of a run, those within knobs included."""
+    for field in dataclasses.fields(spec):
+        yield from _choices(getattr(spec, field.name))
+
+
+def _choices(value: Any) -> Iterator[Choice]:
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _choices(item)
+    elif isinstance(value, Choice):
+        yield value
+        for knob in value.knobs.values():
+            yield from _choices(knob)
+
+
+def _as_name(stem: str) -> str:
+    """Turn a file's name into a run's."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:100].rstrip(".") or "run"
+
+
+class _Reader:
+    """Reads the keys of a whole config; notes every problem and goes on."""
+
+    def __init__(self, root: Node, problems: Problems) -> None:
+        self.root, self.problems = root, problems
+        self.given = dict(root.mapping or {})
+
+    def spec(self, name: str) -> RunSpec | None:
+        """Return the run, or none where something is wrong with it."""
+        self.refuse_unknown()
+        if "name" in self.given:
+            annotation = annotations_of(RunSpec)["name"]
+            name = check(annotation, self.given["name"], "name", self.problems)
+        read = {kind: self.component(kind) for kind in ONE_COMPONENT}
+        chosen = self.metrics(read["dataset"])
+        train = self.train()
+        check_fit(read["dataset"], read["loss"], chosen, self.problems)
+        if train is not None:
+            check_recorded(train, self.given.get("train"), chosen, self.problems)
+        if len(self.problems) or train is None or name is INVALID:
+            return None
+        parts = {kind: found.choice for kind, found in read.items() if found is not None}
+        return RunSpec(
+            name=name, metrics=tuple(metric.choice for metric in chosen), train=train, **parts
+        )
+
+    def refuse_unknown(self) -> None:
+        """Note the keys that a config does not have."""
+        valid = [field.name for field in dataclasses.fields(RunSpec)]
+        for key, node in self.given.items():
+            if key in valid:
+                continue
+            hint = suggest(key, [*valid, EXTENDS])
+            if key in annotations_of(TrainSpec):
+                hint = f"did you mean train.{key}?"
+            self.problems.add(node.key, f"unknown key '{key}'", hint)
+
+    def component(self, kind: str) -> Read | None:
+        """Read the block of a component that a run has one of; most have a default."""
+        node = self.given.get(kind)
+        if node is None or node.value is None:
+            place = self.root.place if node is None else node.key
+            if kind in EXAMPLES:
+                self.problems.add(place, f"{kind} is missing", f"add '{kind}: {EXAMPLES[kind]}'")
+            if kind not in COMPONENTS:
+                return None
+            node = (node or self.root).with_value(COMPONENTS[kind])
+        node = self._with_default_name(kind, node)
+        return read_component(kind, node, kind, self.problems)
+
+    def _with_default_name(self, kind: str, node: Node) -> Node:
+        """Let `network: {hidden: [64]}` mean the default network with that knob."""
+        if node.mapping is None or "name" in node.mapping or kind not in COMPONENTS:
+            return node
+        return node.with_value({"name": node.with_value(COMPONENTS[kind]), **node.mapping})
+
+    def metrics(self, dataset: Read | None) -> list[Read]:
+        """Read the list of metrics; without one, those that suit the targets."""
+        node = self.given.get("metrics")
+        if node is None or node.value is None:
+            names = default_metrics(target_kind(dataset))
+            node = self.root.with_value(tuple(self.root.with_value(name) for name in names))
+        if node.items is None:
+            example = ", ".join(metrics.names()[:2])
+            message = f"metrics must be a list of names, got {show(node.plain())}"
+            self.problems.add(node.place, message, f"write 'metrics: [{example}]'")
+            return []
+        found: dict[str, Read] = {}
+        for index, item in enumerate(node.items):
+            read = read_component("metric", item, f"metrics[{index}]", self.problems)
+            if read is None:
+                continue
+            if read.choice.name in found:
+                first = found[read.choice.name].node.place
+                message = f"metric '{read.choice.name}' stands twice"
+                self.problems.add(item.place, message, f"it stands first at {first}")
+            found.setdefault(read.choice.name, read)
+        return list(found.values())
+
+    def train(self) -> TrainSpec | None:
+        """Read how the run trains; every key has a default."""
+        node = self.given.get("train")
+        if node is None or node.value is None:
+            return TrainSpec()
+        return read_block(TrainSpec, node, "train", self.problems)

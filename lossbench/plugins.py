@@ -1,0 +1,411 @@
+"""The user's own components: found, read without running, imported, and blamed for their errors.
+
+    loss: my_loss.py:MyLoss            a file, relative to the config's own folder
+    loss: package.module:MyLoss        an import path
+    loss: robust                       an entry point `robust` of the group `lossbench.loss`
+
+A function or a class serves, with or without lossbench's decorator. One that declares nothing
+gets permissive facts: its loss sees the target in the data's natural encoding and the network's
+outputs as they are.
+"""
+
+import hashlib
+import importlib
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from lossbench.components.vocabulary import (
+    NATURAL,
+    ActivationFacts,
+    Data,
+    DatasetFacts,
+    LayerFacts,
+    LossFacts,
+    MetricFacts,
+    NetworkFacts,
+    OptimizerFacts,
+    Samples,
+    ScheduleFacts,
+    Target,
+)
+from lossbench.errors import LossbenchError, UnknownNameError, UsageError
+from lossbench.lazy import np
+from lossbench.outline import COMPUTED, Definition, define
+from lossbench.registry import USER_ENTRY, Entry, registry_of
+
+if TYPE_CHECKING:
+    from lossbench.config.spec import Choice
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a user's own component of one kind is read.
+
+    facts:    what it declares when it declares nothing; none where it must.
+    inputs:   the arguments that are no knobs: the first so many, or those of these names.
+    needs:    how many inputs it must take at least.
+    call:     how it is called, for messages.
+    module:   whether an `nn.Module` class serves, called through `forward`.
+    """
+
+    facts: Any
+    inputs: int | tuple[str, ...]
+    needs: int
+    call: str
+    module: bool = False
+
+
+_UNDECLARED: Mapping[str, Kind] = {
+    "loss": Kind(
+        LossFacts(target=NATURAL, prediction="raw"), 2, 2, "(prediction, target)", module=True
+    ),
+    "activation": Kind(ActivationFacts(), 1, 1, "(x)", module=True),
+    "network": Kind(
+        NetworkFacts(), ("inputs", "outputs", "activation"), 2, "(inputs, outputs, activation)"
+    ),
+    "dataset": Kind(DatasetFacts(target=None), ("seed",), 0, "(seed)"),
+    "layer": Kind(LayerFacts(), ("shape",), 1, "(shape)"),
+    "optimizer": Kind(OptimizerFacts(), 4, 4, "(params, grads, state, step)"),
+    "schedule": Kind(ScheduleFacts(total=True), 3, 3, "(base, step, total)"),
+    "metric": Kind(None, 2, 2, "(prediction, target)"),
+}
+_FACTS: Mapping[str, type[Any]] = {
+    "loss": LossFacts,
+    "activation": ActivationFacts,
+    "network": NetworkFacts,
+    "dataset": DatasetFacts,
+    "layer": LayerFacts,
+    "optimizer": OptimizerFacts,
+    "schedule": ScheduleFacts,
+    "metric": MetricFacts,
+}
+_DECORATOR_WORDS = frozenset({"name", "kernel", "aliases"})
+
+
+def is_reference(name: str) -> bool:
+    """Tell whether a name refers to the user's own: `file.py:Name` or `package.module:Name`."""
+    return ":" in name
+
+
+def in_file(name: str) -> bool:
+    """Tell whether a reference names a file, not a module."""
+    return name.rpartition(":")[0].endswith(".py")
+
+
+def entry_points(kind: str) -> dict[str, str]:
+    """Return the entry points of installed packages for a kind: reference by name."""
+    found = importlib.metadata.entry_points(group=f"lossbench.{kind}")
+    return {point.name: point.value.partition("[")[0].strip() for point in found}
+
+
+def locate(reference: str, folder: Path) -> tuple[Path, str]:
+    """Return the file that a reference means, absolute, and the name in it. Runs nothing.
+
+    Raises UsageError where there is no such file or module.
+    """
+    target, _, name = reference.rpartition(":")
+    target, name = target.strip(), name.strip()
+    if not target or not name.isidentifier():
+        raise UsageError(
+            f"'{reference}' is no reference to a component of your own",
+            hint="write 'file.py:Name' or 'package.module:Name'",
+        )
+    if in_file(reference):
+        return Path(folder, Path(target).expanduser()).absolute(), name
+    return _module_file(target, folder), name
+
+
+def _module_file(module: str, folder: Path) -> Path:
+    """Find a module's file without importing its packages."""
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise UsageError(
+            f"'{module}' names no module",
+            hint="a file needs its ending: 'file.py:Name'",
+        )
+    paths: list[str] | None = [*sys.path, str(folder)]
+    spec: importlib.machinery.ModuleSpec | None = None
+    name = ""
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        spec = importlib.machinery.PathFinder.find_spec(name, paths) if paths else None
+        if spec is None:
+            raise UsageError(
+                f"there is no module '{name}'",
+                hint="is the package installed, or the file's ending '.py' missing?",
+            )
+        paths = list(spec.submodule_search_locations or ())
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        raise UsageError(f"the module '{module}' has no Python file")
+    return Path(spec.origin).absolute()
+
+
+def canonical(reference: str, file: Path) -> str:
+    """Return the name that a Choice bears for a reference: without the folders of its file."""
+    if not in_file(reference):
+        return reference.strip()
+    return f"{file.name}:{reference.rpartition(':')[2].strip()}"
+
+
+def outline(reference: str, kind: str, folder: Path) -> Entry[Any]:
+    """Read a user's component as a syntax tree; nothing of it is run.
+
+    Its `function` raises until `load` has imported it; a default that only running would tell is
+    `COMPUTED`. Raises UsageError naming the file, the line and the nearest names.
+    """
+    file, name = locate(reference, folder)
+    how = _UNDECLARED[kind]
+    found = define(file, name, how.inputs)
+    declared = found.decorators.get(kind)
+    others = [other for other in _FACTS if other != kind and other in found.decorators]
+    if others and declared is None:
+        raise UsageError(f"{file}:{found.line}: '{name}' is declared as {others[0]}, not as {kind}")
+    if declared is None:
+        _check_call(found, kind, how)
+    facts = _facts(found, kind, how, declared)
+    learned = frozenset(getattr(facts, "parameters", None) or ())
+    return Entry(
+        kind=kind,
+        name=canonical(reference, file),
+        function=_not_imported,
+        facts=facts,
+        knobs=tuple(knob for knob in found.knobs if knob.name not in learned),
+        doc=found.doc,
+        file=file,
+        line=found.line,
+        builds_module=found.is_class and how.module,
+    )
+
+
+def _not_imported(*inputs: Any, **knobs: Any) -> Any:  # noqa: ARG001 - stands for any component
+    raise TypeError("a component that was only read was called: plugins.load imports it")
+
+
+def _check_call(found: Definition, kind: str, how: Kind) -> None:
+    """Refuse a function or class that cannot be called as the kind is."""
+    place = f"{found.file}:{found.line}"
+    if found.is_class and not (how.module or kind == "network"):
+        raise UsageError(
+            f"{place}: '{found.name}' is a class, and a {kind} is a function {how.call}"
+        )
+    if found.is_class and how.module:
+        takes = found.methods.get("forward", how.needs)  # inherited: taken on trust
+        if takes is not None and takes < how.needs:
+            raise UsageError(f"{place}: '{found.name}.forward' must take {how.call}")
+    elif len(found.inputs) < how.needs:
+        raise UsageError(f"{place}: '{found.name}' must take {how.call}")
+
+
+def _facts(found: Definition, kind: str, how: Kind, declared: Mapping[str, Any] | None) -> Any:
+    """Return what the decorator says as far as it is literal, or what suits everything."""
+    if declared is None:
+        if how.facts is None:
+            raise UsageError(
+                f"{found.file}:{found.line}: a {kind} of your own must say what it is for",
+                hint=f"decorate it: from lossbench.registry import {kind}",
+            )
+        return how.facts
+    known = {
+        word: value
+        for word, value in declared.items()
+        if value is not COMPUTED and word not in _DECORATOR_WORDS
+    }
+    try:
+        return replace(how.facts, **known) if how.facts else _FACTS[kind](**known)
+    except TypeError as error:
+        raise UsageError(f"{found.file}:{found.line}: @{kind}: {error}") from None
+
+
+def load(reference: str, kind: str, folder: Path) -> Entry[Any]:
+    """Import a user's component.
+
+    Raises UsageError for what `outline` refuses, and for an error while the file is imported, with
+    the user's line.
+    """
+    read = outline(reference, kind, folder)
+    file, name = locate(reference, folder)
+    with user_code(file):
+        if in_file(reference):
+            module = _import_file(file)
+        else:
+            module = _import_module(reference.rpartition(":")[0].strip(), folder)
+        found = getattr(module, name)
+    entry: Entry[Any] | None = getattr(found, USER_ENTRY, None)
+    if entry is not None:
+        return replace(entry, name=read.name, file=file, line=read.line)
+    return replace(read, function=_adapt(found, kind, file))
+
+
+def _import_file(file: Path) -> ModuleType:
+    """Import a file under a name of its own; the same text is imported once.
+
+    Its folder is on the path during the import only, so that it may import its neighbours.
+    """
+    source = file.read_bytes()
+    digest = hashlib.sha256(str(file).encode() + b"\0" + source).hexdigest()[:16]
+    name = f"_user_{file.stem}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{file} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickles look their module up while it is made
+    try:
+        with _on_path(file.parent):
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _import_module(name: str, folder: Path) -> ModuleType:
+    with _on_path(folder, first=False):
+        return importlib.import_module(name)
+
+
+@contextmanager
+def _on_path(folder: Path, *, first: bool = True) -> Iterator[None]:
+    before = list(sys.path)
+    sys.path.insert(0 if first else len(sys.path), str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def resolve(choice: "Choice") -> Entry[Any]:
+    """Return the component that was chosen: registered, or the user's own, imported.
+
+    Raises UsageError where the user's own cannot be imported.
+    """
+    registry = registry_of(choice.kind)
+    if is_reference(choice.name):
+        if choice.file is not None and in_file(choice.name):
+            name = choice.name.rpartition(":")[2]
+            return load(f"{choice.file}:{name}", choice.kind, choice.file.parent)
+        return load(choice.name, choice.kind, Path.cwd())
+    if choice.name not in registry:
+        reference = entry_points(choice.kind).get(choice.name)
+        if reference is not None:
+            return replace(load(reference, choice.kind, Path.cwd()), name=choice.name)
+    return registry.find(choice.name)
+
+
+def chosen(choice: "Choice") -> Entry[Any]:
+    """Return the component that was chosen; a user's own is read, not imported."""
+    if choice.file is not None and in_file(choice.name):
+        name = choice.name.rpartition(":")[2]
+        return outline(f"{choice.file}:{name}", choice.kind, choice.file.parent)
+    return find(choice.name, choice.kind, Path.cwd())
+
+
+def find(name: str, kind: str, folder: Path) -> Entry[Any]:
+    """Return the component that a name in a config means; a user's own is read, not imported.
+
+    Raises UnknownNameError with the nearest names, UsageError with the reason of a refusal.
+    """
+    if is_reference(name):
+        return outline(name, kind, folder)
+    try:
+        return registry_of(kind).find(name)
+    except UnknownNameError as error:
+        points = entry_points(kind)
+        if name not in points:
+            raise UnknownNameError(kind, name, (*error.valid, *points)) from None
+        return replace(outline(points[name], kind, folder), name=name)
+
+
+# --- what a user's function or class must be wrapped in ---------------------------------------
+
+
+def _adapt(found: Any, kind: str, file: Path) -> Callable[..., Any]:
+    """Make an undeclared network or dataset answer to the kind's own call."""
+    if kind == "network":
+        return _with_accepted(found, ("inputs", "outputs", "activation"))
+    if kind == "dataset":
+        return _as_data(_with_accepted(found, ("seed",)), file)
+    return found
+
+
+def _with_accepted(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
+    """Pass those inputs by name that the user's function takes."""
+    accepted = inspect.signature(function).parameters
+
+    def call(*inputs: Any, **knobs: Any) -> Any:
+        given = zip(names, inputs, strict=False)
+        return function(**{name: value for name, value in given if name in accepted}, **knobs)
+
+    return call
+
+
+def _as_data(function: Callable[..., Any], file: Path) -> Callable[..., Data]:
+    """Let a dataset return `(inputs, targets)`: whole numbers are classes, others real."""
+
+    def call(*inputs: Any, **knobs: Any) -> Data:
+        given = function(*inputs, **knobs)
+        if isinstance(given, Data):
+            return given
+        if not (isinstance(given, tuple) and len(given) == 2):
+            kind = type(given).__name__
+            raise UsageError(
+                f"{file}: a dataset must return (inputs, targets) or lossbench's Data, got a {kind}"
+            )
+        x, y = np.asarray(given[0], dtype=np.float32), np.asarray(given[1])
+        if np.issubdtype(y.dtype, np.integer) or y.dtype == bool:
+            labels = y.astype(np.int64).reshape(len(y), *y.shape[1:])
+            target = Target("class", int(labels.max()) + 1 if labels.size else 0)
+            return Data(target, samples=Samples(x, labels))
+        values = y.astype(np.float32).reshape(len(y), -1)
+        return Data(Target("real", values.shape[1]), samples=Samples(x, values))
+
+    return call
+
+
+# --- errors in the user's own code ------------------------------------------------------------
+
+
+@contextmanager
+def user_code(*files: Path | None) -> Iterator[None]:
+    """Report an exception that comes out of one of the user's files as that file's error.
+
+        with user_code(choice.file): ...
+
+    Raises UsageError with `file:line`, the exception's text and the line itself; an exception that
+    did not pass through these files is left as it is.
+    """
+    try:
+        yield
+    except LossbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        blamed = blame(error, *files)
+        if blamed is None:
+            raise
+        raise blamed from error
+
+
+def blame(error: BaseException, *files: Path | None) -> UsageError | None:
+    """Return the error that names the user's file and line, none where no file of theirs is in it.
+
+    The last of their lines that the exception went through is the one named.
+    """
+    theirs = {str(file.resolve()) for file in files if file is not None}
+    text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    if isinstance(error, SyntaxError) and error.filename:
+        return UsageError(f"{error.filename}:{error.lineno}: {error.msg}", hint=error.text)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if str(Path(frame.filename).resolve()) in theirs:
+            place = f"{frame.filename}:{frame.lineno}"
+            return UsageError(f"{place}: {text}", hint=f"in the line: {frame.line}")
+    return None
