@@ -189,7 +189,7 @@ def _choose(entry: Entry[Any], knobs: Mapping[str, Any], impl: str) -> Callable[
         )
     kernel = entry.load_kernel()
     if kernel is None:
-        lacking = f"this torch ({torch.__version__}) has no {entry.kernel}"
+        lacking = f"this torch ({torch.version.__version__}) has no {entry.kernel}"
         raise UsageError(
             f"{named} has no kernel: {lacking if entry.kernel else 'torch does not ship one'}",
             hint="use impl: formula" if only is None else only,

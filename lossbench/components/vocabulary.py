@@ -218,7 +218,7 @@ class ActivationFacts:
 
     range:        lowest and highest value (either may be infinite), for the default knobs.
     kinks:        where the derivative (or the value) jumps; a knob's name stands for its value,
-                  "-name" for its negative.
+                  "-name" for its negative, a function of (**knobs) for what it returns.
     parameters:   learned parameters, passed by keyword.
     elementwise:  false where a value depends on its neighbours (softmax, GLU).
     output_shape: (shape without the batch dimension, **knobs) -> shape behind it, where it changes.
@@ -230,7 +230,7 @@ class ActivationFacts:
     """
 
     range: tuple[float, float] = (-float("inf"), float("inf"))
-    kinks: tuple[float | str, ...] = ()
+    kinks: tuple[float | str | Callable[..., float], ...] = ()
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     elementwise: bool = True
     output_shape: Callable[..., tuple[int, ...]] | None = None
@@ -242,7 +242,9 @@ class ActivationFacts:
     def kinks_with(self, knobs: Mapping[str, Any]) -> tuple[float, ...]:
         """Return where the derivative jumps when the knobs have these values, in order."""
 
-        def position(kink: float | str) -> float:
+        def position(kink: float | str | Callable[..., float]) -> float:
+            if callable(kink):
+                return float(kink(**knobs))
             if isinstance(kink, str):
                 return -float(knobs[kink[1:]]) if kink.startswith("-") else float(knobs[kink])
             return kink

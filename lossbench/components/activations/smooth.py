@@ -23,7 +23,12 @@ def identity(x: Tensor) -> Tensor:
     return x
 
 
-@activation(kernel="torch.nn.functional.softplus", range=(0.0, INFINITY))
+def _softplus_corner(*, beta: float, threshold: float) -> float:
+    """Return where the identity takes over: a jump of 2e-9 by default, a real one if set low."""
+    return threshold / beta
+
+
+@activation(kernel="torch.nn.functional.softplus", range=(0.0, INFINITY), kinks=(_softplus_corner,))
 def softplus(x: Tensor, *, beta: Positive = 1.0, threshold: float = 20.0) -> Tensor:
     """ReLU with a rounded corner; always positive, so it also serves variances and rates.
 

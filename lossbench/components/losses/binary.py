@@ -4,7 +4,6 @@ from lossbench.components.vocabulary import Weights
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import loss
 
-
 LOWEST_LOG = -100.0
 """The bound of a logarithm, torch's own choice: certainty in the wrong answer costs 100 nats."""
 
