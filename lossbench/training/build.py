@@ -8,26 +8,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lossbench.components.modules import batch_statistics, decayed, number_places
-from lossbench.components.vocabulary import ActivationFacts, LossFacts
-from lossbench.config.spec import OptimizerOptions, RunSpec, ScheduleOptions
+from lossbench.components.modules import batch_statistics
+from lossbench.components.vocabulary import Target
+from lossbench.config.spec import RunSpec, ScheduleOptions
 from lossbench.errors import UsageError
 from lossbench.plugins import resolve
-from lossbench.registry import Entry
 from lossbench.training.applied import applied
-from lossbench.training.data import Prepared, load
+from lossbench.training.data import Prepared, Scaling, load
 from lossbench.training.device import choose_device
-from lossbench.training.encode import choose_heads, encode
+from lossbench.training.encode import encode
 from lossbench.training.fused import FusedStep
 from lossbench.training.generators import seed_everything
 from lossbench.training.job import Job
-from lossbench.training.model import ActivationMaker, Heads, Model, Objective
+from lossbench.training.model import Heads
 from lossbench.training.order import Order
+from lossbench.training.parts import Parts
 from lossbench.training.plain import PlainStep
-from lossbench.training.plan import Plan, make_plan
+from lossbench.training.plan import Plan, Sizes, make_plan
 from lossbench.training.probe import probe
 from lossbench.training.rates import Rates, Schedule
 from lossbench.training.scoring import Metrics, Scores
@@ -47,13 +48,13 @@ def build(specs: Sequence[RunSpec], plan: Plan | None = None) -> Job:
     _check_alike(specs)
     first = specs[0]
     prepared = load(first.dataset, resolve(first.dataset))
-    parts = Parts(first, prepared)
+    parts = Parts(first, prepared.target, prepared.inputs)
     batch_size = _batch_size(first, prepared)
     order_of_all = _order(specs, prepared, batch_size, device=None)
     _check_batches(first, parts, order_of_all, batch_size)
-    cpu = {name: parts.split(name) for name in prepared.splits}
+    cpu = {name: _split(prepared, name, parts.heads) for name in prepared.splits}
     sizes, raw_shape = _probe(parts, first, cpu["train"], batch_size)
-    metrics = _metrics(first, parts)
+    metrics = _metrics(first, parts.heads, prepared)
     monitor, watched = _monitored(specs, prepared, metrics)
     optimizers = [parts.optimizer(spec) for spec in specs]
     if plan is None:
@@ -78,80 +79,14 @@ def build(specs: Sequence[RunSpec], plan: Plan | None = None) -> Job:
         rates=_rates(specs, optimizers, order, device),
         metrics=metrics.to(device),
         splits=splits,
-        targets={name: parts.plain_targets(name).to(device) for name in splits},
+        targets={name: _plain_targets(prepared, name).to(device) for name in splits},
         epochs=first.train.epochs,
         evaluate_every=first.train.evaluate_every,
         monitor=monitor,
         watched=watched,
         early_stopping=_early_stopping(first),
-        facts=_facts(prepared, parts, sizes.parameters, sizes.largest_activation, raw_shape),
+        facts=_facts(prepared, parts.heads, sizes, raw_shape),
     )
-
-
-class Parts:
-    """The pieces of a run: what its network, loss and data are, and how they meet."""
-
-    def __init__(self, spec: RunSpec, prepared: Prepared) -> None:
-        self.spec = spec
-        self.prepared = prepared
-        self.loss: Entry[LossFacts] = resolve(spec.loss)
-        self.activation: Entry[ActivationFacts] = resolve(spec.activation)
-        self.heads: Heads = choose_heads(self.loss, dict(spec.loss.knobs), prepared.target)
-
-    def model(self, seed: int) -> Model:
-        """Make the model with the weights of this seed, on the host.
-
-        The caller's random state is left as it was.
-        """
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            network = self._network()
-            objective = Objective(
-                self.loss, self.spec.loss.knobs, self.spec.loss.impl, self.heads.outputs
-            )
-        model = Model(network, self.heads, objective)
-        number_places(model)
-        return model
-
-    def _network(self) -> nn.Module:
-        spec = self.spec
-        entry = resolve(spec.network)
-        maker = ActivationMaker(self.activation, spec.activation.knobs, spec.activation.impl)
-        network: nn.Module = entry.function(
-            self.prepared.inputs, self.heads.outputs, maker, **spec.network.knobs
-        )
-        return network
-
-    def split(self, name: str) -> Split:
-        """Return a split on the host, its targets in the form that the loss wants."""
-        samples = self.prepared.splits[name]
-        target = encode(
-            torch.from_numpy(samples.targets), self.prepared.target, self.heads.encoding
-        )
-        return Split(torch.from_numpy(samples.inputs), target)
-
-    def plain_targets(self, name: str) -> Tensor:
-        """Return a split's targets for the metrics: real ones in the data's own units."""
-        targets = self.prepared.splits[name].targets
-        scaling = self.prepared.target_scaling
-        return torch.from_numpy(targets if scaling is None else scaling.invert(targets))
-
-    def scores(self) -> Scores:
-        """Return what turns raw outputs into what metrics and people are shown."""
-        scaling = self.prepared.target_scaling
-        if scaling is None:
-            return Scores(self.prepared.target, self.heads)
-        mean = torch.as_tensor(scaling.mean, dtype=torch.float32)
-        scale = torch.as_tensor(scaling.scale, dtype=torch.float32)
-        return Scores(self.prepared.target, self.heads, mean, scale)
-
-    def optimizer(self, spec: RunSpec) -> Optimizer:
-        """Return a trial's optimizer, with what weight decay acts on."""
-        options = spec.optimizer.options
-        on_all = isinstance(options, OptimizerOptions) and options.weight_decay_on == "all"
-        model = self.model(spec.train.seed)
-        names = dict(model.named_parameters()) if on_all else decayed(model)
-        return Optimizer(applied(spec.optimizer), frozenset(names))
 
 
 def _check_alike(specs: Sequence[RunSpec]) -> None:
@@ -222,7 +157,7 @@ def _check_batches(spec: RunSpec, parts: Parts, order: Order, batch_size: int) -
 
 def _probe(
     parts: Parts, spec: RunSpec, split: Split, batch_size: int
-) -> tuple[Any, tuple[int, ...]]:
+) -> tuple[Sizes, tuple[int, ...]]:
     model = parts.model(spec.train.seed)
     sizes, raw_shape = probe(model, split.inputs[:batch_size], split.target[:batch_size])
     if raw_shape[1] != parts.heads.outputs:
@@ -233,8 +168,33 @@ def _probe(
     return sizes, raw_shape
 
 
-def _metrics(spec: RunSpec, parts: Parts) -> Metrics:
-    metrics = Metrics(tuple(applied(choice) for choice in spec.metrics), parts.scores())
+def _split(prepared: Prepared, name: str, heads: Heads) -> Split:
+    """Return a split on the host, its targets in the form that the loss wants."""
+    samples = prepared.splits[name]
+    target = encode(torch.from_numpy(samples.targets), prepared.target, heads.encoding)
+    return Split(torch.from_numpy(samples.inputs), target)
+
+
+def _plain_targets(prepared: Prepared, name: str) -> Tensor:
+    """Return a split's targets for the metrics: real ones in the data's own units."""
+    targets, scaling = prepared.splits[name].targets, prepared.target_scaling
+    if scaling is not None:
+        targets = scaling.invert(targets).astype(np.float32)
+    return torch.from_numpy(targets)
+
+
+def scores_of(target: Target, heads: Heads, scaling: Scaling | None) -> Scores:
+    """Return what turns raw outputs into what metrics and people are shown."""
+    if scaling is None:
+        return Scores(target, heads)
+    mean = torch.as_tensor(scaling.mean, dtype=torch.float32)
+    scale = torch.as_tensor(scaling.scale, dtype=torch.float32)
+    return Scores(target, heads, mean, scale)
+
+
+def _metrics(spec: RunSpec, heads: Heads, prepared: Prepared) -> Metrics:
+    scores = scores_of(prepared.target, heads, prepared.target_scaling)
+    metrics = Metrics(tuple(applied(choice) for choice in spec.metrics), scores)
     metrics.check()
     return metrics
 
@@ -353,7 +313,7 @@ def _schedule(spec: RunSpec) -> Schedule | None:
 
 
 def _facts(
-    prepared: Prepared, parts: Parts, parameters: int, largest: int, raw_shape: tuple[int, ...]
+    prepared: Prepared, heads: Heads, sizes: Sizes, raw_shape: tuple[int, ...]
 ) -> dict[str, Any]:
     """Return what was found out about the data and the network, as plain data."""
     target = prepared.target
@@ -362,11 +322,12 @@ def _facts(
         "inputs": list(prepared.inputs),
         "input_names": list(prepared.input_names),
         "target": {"kind": target.kind, "size": target.size, "names": list(target.names)},
-        "encoding": parts.heads.encoding,
+        "encoding": heads.encoding,
         "outputs": list(raw_shape[1:]),
         "samples": {name: len(samples) for name, samples in prepared.splits.items()},
-        "parameters": parameters,
-        "largest_activation": largest,
+        "parameters": sizes.parameters,
+        "largest_activation": sizes.largest_activation,
+        "activations": sizes.activations,
         "fingerprint": prepared.fingerprint,
         "notes": list(prepared.notes),
         "scaling": {

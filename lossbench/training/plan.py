@@ -53,10 +53,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the plan is made from: elements per trial, and multiplications of one step."""
+    """What the plan is made from: elements per trial, and multiplications of one step.
+
+    `largest_activation` and `activations` (their sum) are those of one batch.
+    """
 
     parameters: int
     largest_activation: int
+    activations: int
     multiplications: int
 
 

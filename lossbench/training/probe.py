@@ -17,12 +17,11 @@ def probe(model: Model, inputs: Tensor, target: Tensor) -> tuple[Sizes, tuple[in
     Neither the weights nor the random state are changed.
     Raises UsageError where the network, the loss and the data do not fit together.
     """
-    largest = 0
+    seen: list[int] = []
 
     def watch(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        nonlocal largest
         if isinstance(output, Tensor):
-            largest = max(largest, output.numel())
+            seen.append(output.numel())
 
     handles = [module.register_forward_hook(watch) for module in model.network.modules()]
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -49,7 +48,8 @@ def probe(model: Model, inputs: Tensor, target: Tensor) -> tuple[Sizes, tuple[in
                 buffer.copy_(buffers[name])
     sizes = Sizes(
         parameters=sum(p.numel() for p in parameters),
-        largest_activation=largest,
+        largest_activation=max(seen, default=0),
+        activations=sum(seen),
         multiplications=counter.get_total_flops() // 2,
     )
     return sizes, tuple(raw.shape)

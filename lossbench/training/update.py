@@ -33,9 +33,8 @@ class Optimizer:
 
     @property
     def facts(self) -> OptimizerFacts:
-        """What the optimizer declares."""
-        facts: OptimizerFacts = self.applied.facts
-        return facts
+        """What the optimizer declares, with these knobs."""
+        return _facts(self.applied)
 
     @property
     def rate(self) -> float:
@@ -58,10 +57,12 @@ class Optimizer:
 
 def _own_rate(applied: Applied) -> float:
     rate = applied.knobs.get("lr")
-    if rate is not None:
-        return float(rate)
-    nested = [value for value in applied.knobs.values() if isinstance(value, Applied)]
-    return _own_rate(nested[0])
+    return _own_rate(applied.knobs[applied.facts.wraps]) if rate is None else float(rate)
+
+
+def _facts(applied: Applied) -> OptimizerFacts:
+    facts: OptimizerFacts = applied.facts.resolved(applied.knobs)
+    return facts
 
 
 class Updater:
@@ -141,7 +142,7 @@ class _FlatPiece(_Piece):
         self.columns = columns
         self.applied = _masked(self.applied, mask if columns is None else mask[columns])
         knobs = _without_rate(self.applied.knobs)
-        self.state = self.applied.facts.init(self._chosen(params), **knobs)
+        self.state = _facts(self.applied).init(self._chosen(params), **knobs)
 
     def _chosen(self, tensor: Tensor) -> Tensor:
         return tensor if self.columns is None else tensor[:, self.columns]
@@ -163,7 +164,7 @@ class _FlatPiece(_Piece):
 
     def write_evaluation(self, weights: Tensor) -> None:
         """Write the averaged weights of these rows, where the rule keeps any."""
-        evaluate = self.applied.facts.evaluate
+        evaluate = _facts(self.applied).evaluate
         if evaluate is None:
             return
         knobs = _without_rate(self.applied.knobs)
@@ -193,7 +194,7 @@ class _TensorPiece(_Piece):
         views = layout.views(params)
         self._views = [views[index] for index in self._indices]
         knobs = _without_rate(self.applied.knobs)
-        init = self.applied.facts.init
+        init = _facts(self.applied).init
         self.state = [torch.vmap(lambda p: init(p, **knobs))(view) for view in self._views]
 
     def step(self, grads: Tensor, step: int, rate: Rate, momentum: float | None) -> None:
@@ -224,7 +225,7 @@ class _TensorPiece(_Piece):
 
     def write_evaluation(self, weights: Tensor) -> None:
         """Write the averaged weights of these rows, where the rule keeps any."""
-        evaluate = self.applied.facts.evaluate
+        evaluate = _facts(self.applied).evaluate
         if evaluate is None:
             return
         knobs = _without_rate(self.applied.knobs)
