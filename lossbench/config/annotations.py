@@ -111,10 +111,7 @@ def bounds(base: Any, metadata: Sequence[Any]) -> str:
 
 def _bounds(base: Any, metadata: Sequence[Any]) -> Iterator[str]:
     for note in metadata:
-        if isinstance(note):
-            limits = ((note.ge, Ge), (note.gt, Gt), (note.le, Le), (note.lt, Lt))
-            yield from _bounds(base, [bound(limit) for limit, bound in limits if limit is not None])
-        elif base is int and isinstance(note, Gt) and isinstance(note.gt, int):
+        if base is int and isinstance(note, Gt) and isinstance(note.gt, int):
             yield f"at least {note.gt + 1}"
         elif isinstance(note, Ge):
             yield f"at least {note.ge}"

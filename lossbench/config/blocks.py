@@ -73,7 +73,7 @@ def read_block(block: type[Block], node: Node, label: str, problems: Problems) -
     default. Return none where something is wrong with it; the problems have been noted.
     """
     if node.mapping is None:
-        fields = ", ".join(annotations_of(block))
+        fields = ", ".join(_defaults_of(block))
         message = f"{label} must be a block of keys, got {show(node.plain())}"
         problems.add(node.place, message, f"its keys: {fields}")
         return None
