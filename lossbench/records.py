@@ -10,12 +10,15 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lossbench.errors import RunError
 from lossbench.lazy import np
+
+_LIST = re.compile(r"\[\n([^\[\]{}]*)\n *\]")  # a list without lists or objects in it
 
 Row = dict[str, Any]
 """A line of metrics.jsonl or timing.jsonl."""
@@ -38,7 +41,13 @@ def plain(value: Any) -> Any:
 
 def json_text(value: Any) -> str:
     """Return strict JSON, readable, with a final line break."""
-    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return _LIST.sub(_on_one_line, text) + "\n"
+
+
+def _on_one_line(match: re.Match[str]) -> str:
+    # No JSON string holds a line break, so these are the list's own.
+    return f"[{' '.join(line.strip() for line in match[1].split(chr(10)))}]"
 
 
 def numbers(values: Any) -> list[str]:

@@ -151,10 +151,10 @@ class RunDirectory:
         """Keep the config with every default filled in."""
         storage.replace(self.resolved, text.encode())
 
-    def add_file(self, file: Path) -> Path:
+    def add_file(self, file: Path) -> str:
         """Copy a file of the user's own into `files/`; two of one name get different ones.
 
-        Returns the copy's path.
+        Returns the copy's path within the run's directory.
         """
         content = file.read_bytes()
         with storage.storing(self.files):
@@ -165,7 +165,7 @@ class RunDirectory:
             copy = self.files / f"{file.stem}_{number}{file.suffix}"
             number += 1
         storage.replace(copy, content)
-        return copy
+        return copy.relative_to(self.path).as_posix()
 
     # --- run.json and summary.json ------------------------------------------------------------
 

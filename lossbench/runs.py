@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from lossbench.differences import differences
-from lossbench.errors import RunError
-from lossbench.records import Row, columns_of
+from lossbench.errors import RunError, UnknownNameError
+from lossbench.records import Row, columns_of, csv_text, json_text
 from lossbench.rundir import RunDirectory, all_runs, find
 
 _NOT_VALUES = frozenset({"step", "epoch", "split", "weights", "nonfinite"})
+
+_EXPORTED = ("started", "ended", "seconds", "versions", "git", "plan", "job", "data")
 
 RUNS = Path("runs")
 """Where runs lie unless somebody says otherwise."""
@@ -224,3 +226,25 @@ def _on_curve(row: Row) -> bool:
 def _value(row: Row, metric: str) -> float:
     value = row[metric]
     return float(row["nonfinite"][metric]) if value is None else float(value)
+
+
+def export(reference: str, form: str, *, runs_dir: Path) -> str:
+    """Return a run as text: `csv` (its metrics as a table) or `json` (all of it, as columns).
+
+    Raises UnknownNameError for another format.
+    """
+    run = load(reference, runs_dir=runs_dir)
+    if form == "csv":
+        return csv_text(run.rows)
+    if form == "json":
+        return json_text(
+            {
+                "run": run.id,
+                "status": run.status,
+                "config": run.config,
+                "record": {key: run.record.get(key) for key in _EXPORTED},
+                "summary": run.summary,
+                "metrics": run.metrics,
+            }
+        )
+    raise UnknownNameError("format", form, ("csv", "json"))

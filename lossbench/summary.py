@@ -12,8 +12,9 @@ def summarize(rows: Iterable[Row], lower_is_better: Mapping[str, bool]) -> dict[
     """Return the values of a run that people ask for first.
 
     final:        {"validation/loss": ...}: the last weights over whole splits.
-    best:         {"validation/loss": {"value", "step", "epoch"}}: the best that was seen, by the
-                  metric's own direction; metrics whose direction is not given are left out.
+    best:         {"validation/loss": {"value", "step", "epoch"}}: the best that was seen on
+                  validation data, by the metric's own direction; metrics whose direction is not
+                  given are left out.
     best_weights: {"train/loss": ...}: the weights that are kept, over whole splits.
     test:         {"accuracy": ...}: the same weights on test data, looked at once.
     """
@@ -32,7 +33,7 @@ def summarize(rows: Iterable[Row], lower_is_better: Mapping[str, bool]) -> dict[
                 best_weights[name] = value
                 continue
             final[name] = value
-            if metric in lower_is_better and row["split"] != "test" and value is not None:
+            if metric in lower_is_better and row["split"] == "validation" and value is not None:
                 sign = 1 if lower_is_better[metric] else -1
                 if name not in best or sign * value < sign * best[name]["value"]:
                     best[name] = {"value": value, "step": row["step"], "epoch": row["epoch"]}

@@ -199,8 +199,8 @@ def test_the_users_files_keep_their_names_and_texts(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "my_loss.py").write_text(text)
     copies = [directory.add_file(tmp_path / folder / "my_loss.py") for folder in "abc"]
-    assert [copy.name for copy in copies] == ["my_loss.py", "my_loss_2.py", "my_loss.py"]
-    assert [copy.read_text() for copy in copies] == ["one", "two", "one"]
+    assert copies == ["files/my_loss.py", "files/my_loss_2.py", "files/my_loss.py"]
+    assert [(directory.path / copy).read_text() for copy in copies] == ["one", "two", "one"]
 
 
 def test_records_are_strict_json(tmp_path: Path) -> None:
@@ -225,6 +225,22 @@ def test_records_are_strict_json(tmp_path: Path) -> None:
         "tuple": [1, None, True],
         "1": "ü",
     }
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)  # fmt: skip
+
+
+@given(json_values)
+def test_json_texts_say_what_they_were_given(value: Any) -> None:
+    assert strict(records.json_text(value)) == value
+
+
+def test_lists_of_numbers_stand_in_one_line() -> None:
+    assert records.json_text({"a": [1, 2, 3]}) == '{\n  "a": [1, 2, 3]\n}\n'
 
 
 # --- checkpoints and weights ------------------------------------------------------------------
@@ -556,7 +572,6 @@ def test_the_summary_tells_final_from_best_and_keeps_the_test_apart() -> None:
     assert summary["best"] == {
         "validation/loss": {"value": 1.0, "step": 2, "epoch": 2},
         "validation/accuracy": {"value": 0.9, "step": 2, "epoch": 2},
-        "train/loss": {"value": 0.5, "step": 3, "epoch": 3},
     }
     assert summary["best_weights"]["validation/loss"] == 1.0
     assert summary["test"] == {"loss": 1.5, "accuracy": 0.8}
