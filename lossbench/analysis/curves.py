@@ -18,6 +18,7 @@ RAW_POINTS = 4000
 
 SMOOTH_POINTS = 1000
 SMOOTHING_SHARE = 1 / 10
+LEAST_RADIUS = 2
 DECADES_FOR_LOG = 1.3
 
 
@@ -91,8 +92,10 @@ def smooth(values: Array, radius: int, *, logarithmic: bool = False) -> Array:
     """Smooth a curve by a straight line fitted around each point, near points counting more.
 
     Formula: the value at 0 of the line a + b u minimising sum_u w(u) (y[i + u] - a - b u)^2 with
-             the tricube weight w(u) = (1 - |u / (radius + 1)|^3)^3 for |u| <= radius
-    Note:    a fitted line, unlike a moving average, has no lag and no flattened ends. Points that
+             the tricube weight w(u) = (1 - |u / (r + 1)|^3)^3 for |u| <= r,
+             and r = min(radius, i + 2)
+    Note:    a fitted line, unlike a moving average, has no lag and no flattened ends. The window
+             grows from the first point on, since a loss falls fastest at the start. Points that
              are not finite are left out, and stay so. With `logarithmic` the logarithms are
              smoothed: the line then runs through the middle of what a logarithmic axis shows.
     Reference: Cleveland, Robust Locally Weighted Regression and Smoothing Scatterplots, 1979.
@@ -101,25 +104,26 @@ def smooth(values: Array, radius: int, *, logarithmic: bool = False) -> Array:
     if radius < 1 or len(values) < 3:
         return values.copy()
     if logarithmic:
-        return np.exp(smooth(np.log(values), radius))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.exp(smooth(np.log(values), radius))
+    smoothed = np.full(len(values), np.nan)
+    for place in np.flatnonzero(np.isfinite(values)).tolist():
+        reach = min(radius, place + LEAST_RADIUS)
+        window = np.arange(max(0, place - reach), min(len(values), place + reach + 1))
+        smoothed[place] = _line_at(window - place, values[window], reach)
+    return smoothed
+
+
+def _line_at(offsets: Array, values: Array, reach: int) -> float:
+    """Return the height at offset 0 of the weighted line through the finite values."""
     known = np.isfinite(values)
-    filled = np.where(known, values, 0.0)
-    offsets = np.arange(-radius, radius + 1, dtype=np.float64)
-    weight = (1 - np.abs(offsets / (radius + 1)) ** 3) ** 3
-
-    def moment(data: Array, power: int) -> Array:
-        # The sum over u of w(u) u^power data[i + u]: a correlation, hence the reversed kernel.
-        kernel = (weight * offsets**power)[::-1]
-        return np.convolve(data, kernel, mode="full")[radius : radius + len(data)]
-
-    mass, first, second = (moment(known.astype(np.float64), power) for power in (0, 1, 2))
-    total, tilted = moment(filled, 0), moment(filled, 1)
+    u, y = offsets[known].astype(np.float64), values[known]
+    weight = (1 - np.abs(u / (reach + 1)) ** 3) ** 3
+    mass, first, second = weight.sum(), weight @ u, weight @ (u * u)
     spread = mass * second - first * first
-    flat = spread <= 1e-9 * mass * mass  # a lone point has no slope: its mean is the answer
-    with np.errstate(invalid="ignore", divide="ignore"):
-        line = (second * total - first * tilted) / spread
-        smoothed = np.where(flat, total / mass, line)
-    return np.where(known, smoothed, np.nan)
+    if spread <= 1e-9 * mass * mass:  # a lone point has no slope: it is its own line
+        return float(weight @ y / mass)
+    return float((second * (weight @ y) - first * (weight @ (u * y))) / spread)
 
 
 def bucket_means(values: Array, count: int) -> tuple[Array, Array]:

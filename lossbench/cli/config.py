@@ -63,9 +63,8 @@ def validate(
         if output.verbose:
             say(console, resolved.rstrip())
 
-    output.result(
-        {"valid": True, "config": config, "name": spec.name, "resolved": resolved}, say_valid
-    )
+    document = {"valid": True, "config": config, "name": spec.name, "resolved": resolved}
+    output.result(document, say_valid)
 
 
 @command(app, "schema", panel=CONFIG)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,29 +24,25 @@ if TYPE_CHECKING:
 def train(
     output: Output,
     config: Annotated[
-        str | None,
-        typer.Argument(metavar="CONFIG", help="A config file (not with --resume).", show_default=False),
+        str | None, typer.Argument(metavar="CONFIG", help="A config file (not with --resume).")
     ] = None,
     overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help=OVERRIDES_HELP, show_default=False),
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help=OVERRIDES_HELP)
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", show_default=False)
-    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Makes the weights, the order and the noise.", show_default=False)
+        int | None, typer.Option(help="Makes the weights, the order and the noise.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The run's name.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="The run's name.")] = None,
     runs_dir: RunsDir = RUNS_DIR,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Go on with a run: an id, a path or latest.", show_default=False),
+        typer.Option(metavar="RUN", help="Go on with a run: an id, a path or latest."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="One batch, a report, nothing written.")
     ] = False,
-) -> int | None:  # fmt: skip
+) -> int | None:
     """Train a run; everything about it lies in its run directory."""
     from lossbench import session
 
@@ -80,19 +77,13 @@ class _pointing_at:  # noqa: N801 - used as a word: with _pointing_at(options)
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not isinstance(error, ConfigError):
+        if not self._options or not isinstance(error, ConfigError):
             return
-        problems = [
-            Problem(
-                Place(argument=self._options.get(p.place.argument or "", p.place.argument))
-                if p.place.argument is not None
-                else p.place,
-                p.message,
-                p.hint,
-            )
-            for p in error.problems
-        ]
-        raise ConfigError(problems) from error
+        raise ConfigError([self._renamed(problem) for problem in error.problems]) from error
+
+    def _renamed(self, problem: Problem) -> Problem:
+        typed = self._options.get(problem.place.argument or "")
+        return problem if typed is None else replace(problem, place=Place(argument=typed))
 
 
 def _options(*, device: str | None, seed: int | None, name: str | None) -> dict[str, str]:
@@ -137,9 +128,9 @@ def _only_overrides(config: str | None, given: Sequence[str]) -> list[str]:
 
 def _print_dry_run(output: Output, record: dict[str, Any]) -> None:
     def show(console: "Console") -> None:
-        from lossbench.views.console import facts, flatten
+        from lossbench.views.runs import show_dry_run
 
-        facts(console, flatten(record))
+        show_dry_run(console, record)
 
     output.result(record, show)
     output.note("a dry run: nothing was written")

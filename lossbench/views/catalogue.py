@@ -120,9 +120,8 @@ def _loss_fits(declared: Any) -> dict[str, str]:
         "prediction": _words(declared.prediction),
     }
     if declared.heads:
-        said["more outputs"] = _listed(
-            [f"{n} ({_words(kind)})" for n, kind in declared.heads.items()]
-        )
+        heads = [f"{name} ({_words(kind)})" for name, kind in declared.heads.items()]
+        said["more outputs"] = _listed(heads)
     if declared.whole_batch:
         said["batch"] = "one value for the whole batch: cannot be accumulated"
     return said

@@ -204,6 +204,8 @@ def plain(value: object) -> str:
     if isinstance(value, float):
         return number(value)
     if isinstance(value, Mapping):
+        if list(value) == ["name"]:  # a component without knobs
+            return plain(value["name"])
         return ", ".join(f"{name}={plain(item)}" for name, item in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(plain(item) for item in value) or "none"
@@ -216,7 +218,9 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as a person says it: 0.4 s, 12 s, 3 min 05 s, 2 h 03 min."""
+    """Return a time as a person says it: 20 ms, 0.4 s, 12 s, 3 min 05 s, 2 h 03 min."""
+    if seconds < 0.1:
+        return f"{1000 * seconds:.2g} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -43,7 +43,7 @@ CHARACTERS_PER_INCH = 15.0
 LEGEND_SAMPLE_INCHES = 0.55
 LINE_HEIGHT = 0.16
 
-STYLE: Mapping[str, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8,
@@ -100,14 +100,14 @@ def format_of(path: Path) -> str:
 def encode(figure: Figure, ending: str) -> bytes:
     """Return the content of a picture file in one of FORMATS."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context(dict(STYLE)):
+    with matplotlib.rc_context(STYLE):
         render(figure).savefig(buffer, format=ending, metadata=METADATA[ending])
     return buffer.getvalue()
 
 
 def render(figure: Figure) -> Canvas:
     """Return matplotlib's figure, drawn and not yet saved."""
-    with matplotlib.rc_context(dict(STYLE)):
+    with matplotlib.rc_context(STYLE):
         columns, rows = _grid(figure)
         if len(figure.panels) == 1:
             size = (LONE_WIDTH, LONE_HEIGHT)

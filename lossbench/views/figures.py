@@ -109,16 +109,16 @@ def _one_run(run: Shown) -> Figure:
             log_y=wants_log(*(line.y for line in loss_lines if line.role != "raw")),
         )
     ]
-    for name in metrics:
-        panels.append(
-            Panel(
-                "epoch",
-                _words(name),
-                (_evaluations(validation[name], 1, "validation", by="epochs"),),
-                marks=_best_mark(run, validation[name], 1, by="epochs", label=""),
-                log_y=_error_over_decades(run, name, [validation[name]]),
-            )
+    panels += [
+        Panel(
+            "epoch",
+            _words(name),
+            (_evaluations(validation[name], 1, "validation", by="epochs"),),
+            marks=_best_mark(run, validation[name], 1, by="epochs", label=""),
+            log_y=_error_over_decades(run, name, [validation[name]]),
         )
+        for name in metrics
+    ]
     return Figure(tuple(panels), title=run.label, note=_outcome(run))
 
 

@@ -59,8 +59,10 @@ def show_record(console: Console, record: Mapping[str, Any], *, everything: bool
     """Print what is known of a run; the whole record where asked for."""
     heading(console, f"{record.get('name', '')}  {record.get('id', '')}".strip())
     told = {key: record[key] for key in _FIRST if record.get(key) not in (None, "", [])}
+    if "command" in told:
+        told["command"] = " ".join(told["command"])
     if "seconds" in told:
-        told["seconds"] = duration(told["seconds"])
+        told["time"] = duration(told.pop("seconds"))
     told["size"] = size(record.get("bytes", 0))
     facts(console, flatten(told))
     _show_results(console, record.get("summary") or {})
@@ -75,6 +77,14 @@ def show_record(console: Console, record: Mapping[str, Any], *, everything: bool
 
 
 _FIRST = ("path", "status", "reason", "started", "seconds", "step", "epoch", "command", "device")
+
+
+def show_dry_run(console: Console, record: Mapping[str, Any]) -> None:
+    """Print what a run would be: shapes, sizes, the plan, how long and how large."""
+    units = {"seconds": duration, "seconds_per_step": duration, "bytes": size}
+    for name, value in record.get("estimate", {}).items():
+        record = {**record, "estimate": {**record["estimate"], name: units.get(name, plain)(value)}}
+    facts(console, flatten(record))
 
 
 def show_comparison(console: Console, record: Mapping[str, Any]) -> None:
@@ -92,11 +102,9 @@ def show_comparison(console: Console, record: Mapping[str, Any]) -> None:
     ]
     if rows:
         say(console, "")
-        columns = (
-            Column("result", style="cyan"), Column(left, "right"), Column(right, "right"),
-            Column("difference", "right"),
-        )  # fmt: skip
-        table(console, columns, rows)
+        titles = (left, right, "difference")
+        results = (Column("result", style="cyan"), *(Column(title, "right") for title in titles))
+        table(console, results, rows)
 
 
 def _signed(value: float | None) -> str:
@@ -136,26 +144,23 @@ def _show_divergence(console: Console, name: str, diverged: Mapping[str, Any]) -
 
 
 def _show_results(console: Console, summary: Mapping[str, Any], *, blank: bool = True) -> None:
+    """Print a row for each quantity, a column for each kind of data it was measured on."""
     final, best = summary.get("final") or {}, summary.get("best") or {}
-    kept = summary.get("best_weights") or {}
-    names = list(dict.fromkeys([*final, *kept]))
+    reached = {**final, **{f"test/{name}": v for name, v in (summary.get("test") or {}).items()}}
+    names = list(dict.fromkeys(name.partition("/")[2] for name in reached))
     if not names:
         return
+    cells: dict[str, list[str]] = {
+        "training": [_cell(reached, f"train/{name}") for name in names],
+        "validation": [_cell(reached, f"validation/{name}") for name in names],
+        "best validation": [_best(best.get(f"validation/{name}")) for name in names],
+        "test": [_cell(reached, f"test/{name}") for name in names],
+    }
+    shown = {title: column for title, column in cells.items() if any(column)}
     if blank:
         say(console, "")
-    rows = [
-        (
-            name.replace("_", " "),
-            _cell(final, name),
-            _cell(kept, name),
-            _best(best.get(name)),
-        )
-        for name in names
-    ]
-    columns = (
-        Column("result", style="cyan"), Column("last weights", "right"),
-        Column("kept weights", "right"), Column("best seen", "right"),
-    )  # fmt: skip
+    rows = zip(map(_words, names), *shown.values(), strict=True)
+    columns = (Column("result", style="cyan"), *(Column(title, "right") for title in shown))
     table(console, columns, rows)
 
 
@@ -165,6 +170,10 @@ def _cell(values: Mapping[str, Any], name: str) -> str:
 
 def _best(found: Mapping[str, Any] | None) -> str:
     return "" if not found else f"{number(found['value'])} (epoch {found['epoch']})"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def moment(text: object) -> str:
