@@ -68,6 +68,8 @@ def values_of(knob: Knob) -> list[Any]:
         more: list[Any] = list(get_args(base))
     elif base is bool:
         more = [False, True]
+    elif knob.name == "eps":
+        more = [1e-4]  # by its meaning small: below every input of these tests
     elif base is float:
         more = [value for value in FLOATS if _allowed(value, metadata)]
     elif base is int:
