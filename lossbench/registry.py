@@ -212,7 +212,9 @@ class Registry(Mapping[str, Entry[Facts]], Generic[Facts]):
         declared = self._facts(**facts)
         doc = Doc.parse(function.__doc__)
         code = inspect.unwrap(function).__code__
-        learned = frozenset(getattr(declared, "parameters", ()))
+        # What a loss keeps (its state) and what training learns are keywords, but no knobs.
+        kept = getattr(declared, "state", None) or () if self.kind == "loss" else ()
+        learned = frozenset([*getattr(declared, "parameters", ()), *kept])
         return Entry(
             kind=self.kind,
             name=name or function.__name__,

@@ -265,7 +265,9 @@ class LossFacts:
     zero_at_target: the loss of a perfect prediction is 0.
     symmetric:   exchanging prediction and target changes nothing.
     parameters:  learned parameters of its own.
-    state:       (outputs, **knobs) -> named tensors that training changes.
+    state:       tensors that training changes, by name, with their first value: a number, or a
+                 function (outputs, **knobs) -> tensor. The loss takes them by keyword, and returns
+                 the new ones in its Terms.
     prediction_by_knobs: (**knobs) -> what it wants from the network, where a knob says it.
     check:       (**knobs) -> None; raises UsageError where knobs contradict each other.
     largest:     the largest size of a prediction at which the values still fit into float32, for
@@ -284,7 +286,7 @@ class LossFacts:
     zero_at_target: bool = False
     symmetric: bool = False
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    state: "Callable[..., dict[str, Tensor]] | None" = None
+    state: "Mapping[str, float | Callable[..., Tensor]]" = field(default_factory=dict)
     prediction_by_knobs: Callable[..., PredictionKind] | None = None
     check: Callable[..., None] | None = None
     largest: float = float("inf")

@@ -151,10 +151,10 @@ class Objective(nn.Module):
             if declared.initial is not None:
                 initial = declared.initial(shape)
             self.register_parameter(name, nn.Parameter(initial))
-        state = facts.state(outputs, **knobs) if facts.state is not None else {}
-        for name, value in state.items():
-            self.register_buffer(name, value)
-        self._state = tuple(state)
+        for name, value in facts.state.items():
+            made = value(outputs, **knobs) if callable(value) else torch.tensor(float(value))
+            self.register_buffer(name, made)
+        self._state = tuple(facts.state)
 
     def forward(self, heads: Mapping[str, Tensor], target: Tensor) -> Terms:
         """Return the loss of a batch before reduction; training also moves the loss's state."""
