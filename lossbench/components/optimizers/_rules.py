@@ -63,6 +63,13 @@ def average(old: Tensor, new: Tensor, share: Scalar) -> Tensor:
     return torch.lerp(old, new, share.to(old.dtype))
 
 
+def average_square(old: Tensor, values: Tensor, keep: Scalar) -> Tensor:
+    """Return keep * old + (1 - keep) * values^2, rounded in the order in which torch.optim does."""
+    if plain(keep):
+        return torch.addcmul(old * keep, values, values, value=1 - keep)
+    return average(old, torch.square(values), 1 - keep)
+
+
 def smaller(one: Scalar, other: Scalar) -> Scalar:
     """Return the smaller of two, elementwise."""
     if not plain(one):

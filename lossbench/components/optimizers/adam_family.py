@@ -6,6 +6,7 @@ from lossbench.components.optimizers._rules import (
     Scalar,
     Step,
     average,
+    average_square,
     bias_correction,
     clock,
     gradient,
@@ -65,7 +66,7 @@ def adam(
         weight_decay = 0.0
     grads = gradient(params, grads, weight_decay, maximize)
     exp_avg = average(state["exp_avg"], grads, 1 - beta1)
-    exp_avg_sq = average(state["exp_avg_sq"], torch.square(grads), 1 - beta2)
+    exp_avg_sq = average_square(state["exp_avg_sq"], grads, beta2)
     state = {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq, **_largest(state, exp_avg_sq)}
     time = clock(step, params)
     # Numerator and denominator are both multiplied by sqrt(1 - b2^t): one division fewer.
@@ -170,7 +171,7 @@ def nadam(
         weight_decay = 0.0
     grads = gradient(params, grads, weight_decay, maximize)
     exp_avg = average(state["exp_avg"], grads, 1 - beta1)
-    exp_avg_sq = average(state["exp_avg_sq"], torch.square(grads), 1 - beta2)
+    exp_avg_sq = average_square(state["exp_avg_sq"], grads, beta2)
     time = clock(step, params)
     now = beta1 * (1 - 0.5 * 0.96 ** (time * momentum_decay))
     coming = beta1 * (1 - 0.5 * 0.96 ** ((time + 1) * momentum_decay))
@@ -224,7 +225,7 @@ def radam(
         weight_decay = 0.0
     grads = gradient(params, grads, weight_decay, maximize)
     exp_avg = average(state["exp_avg"], grads, 1 - beta1)
-    exp_avg_sq = average(state["exp_avg_sq"], torch.square(grads), 1 - beta2)
+    exp_avg_sq = average_square(state["exp_avg_sq"], grads, beta2)
     state = {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
     time = clock(step, params)
     rate = lr / bias_correction(beta1, time)
@@ -249,7 +250,7 @@ def _rectifier(beta2: Scalar, time: Scalar) -> Scalar:
         return 0.0
     share = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
     rectifier = (share * seen) ** 0.5
-    return rectifier if plain(rectifier) else torch.where(length > 5, rectifier, 0.0)
+    return rectifier if plain(length) else torch.where(length > 5, rectifier, 0.0)
 
 
 def _wide(value: Scalar) -> Scalar:
@@ -328,9 +329,7 @@ def sparse_adam(
     touched = grads != 0
     exp_avg, exp_avg_sq = state["exp_avg"], state["exp_avg_sq"]
     exp_avg = torch.where(touched, average(exp_avg, grads, 1 - beta1), exp_avg)
-    exp_avg_sq = torch.where(
-        touched, average(exp_avg_sq, torch.square(grads), 1 - beta2), exp_avg_sq
-    )
+    exp_avg_sq = torch.where(touched, average_square(exp_avg_sq, grads, beta2), exp_avg_sq)
     time = clock(step, params)
     rate = lr * bias_correction(beta2, time) ** 0.5 / bias_correction(beta1, time)
     moved = plus_ratio(params, exp_avg, torch.sqrt(exp_avg_sq) + eps, -rate)

@@ -8,6 +8,7 @@ from lossbench.components.optimizers._rules import (
     Step,
     at_first,
     average,
+    average_square,
     clock,
     gradient,
     larger,
@@ -91,10 +92,10 @@ def adadelta(
     Reference:  Zeiler, ADADELTA: An Adaptive Learning Rate Method, 2012.
     """
     grads = gradient(params, grads, weight_decay, maximize)
-    square_avg = average(state["square_avg"], torch.square(grads), 1 - rho)
+    square_avg = average_square(state["square_avg"], grads, rho)
     # One root of the ratio would be cheaper, and overflow in float32 where v is still 0.
     delta = torch.sqrt(state["acc_delta"] + eps) / torch.sqrt(square_avg + eps) * grads
-    acc_delta = average(state["acc_delta"], torch.square(delta), 1 - rho)
+    acc_delta = average_square(state["acc_delta"], delta, rho)
     return plus(params, delta, -lr), {"square_avg": square_avg, "acc_delta": acc_delta}
 
 
@@ -116,7 +117,7 @@ def rmsprop(
     step: Step,  # noqa: ARG001 - every rule is told the step
     *,
     lr: NonNegative = 1e-2,
-    alpha: NonNegative = 0.99,
+    alpha: Probability = 0.99,
     eps: NonNegative = 1e-8,
     weight_decay: NonNegative = 0.0,
     momentum: NonNegative = 0.0,
@@ -143,7 +144,7 @@ def rmsprop(
                 Graves, Generating Sequences With Recurrent Neural Networks, 2013.
     """
     grads = gradient(params, grads, weight_decay, maximize)
-    square_avg = average(state["square_avg"], torch.square(grads), 1 - alpha)
+    square_avg = average_square(state["square_avg"], grads, alpha)
     state = {**state, "square_avg": square_avg}
     if centered:
         grad_avg = average(state["grad_avg"], grads, 1 - alpha)

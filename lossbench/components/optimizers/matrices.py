@@ -148,8 +148,8 @@ def muon(
         adjust_lr_fn: the factor r: original (also if none), or match_rms_adamw, with which a rate
             tuned for adamw serves.
         rest: the optimizer, with its own rate, of all parameters that are no matrices.
-    Note:       The iteration runs in bfloat16, as torch's does: two ways to order its sums differ
-                in the third digit of U.
+    Note:       The iteration runs in bfloat16, as torch's does: where a group of trials orders its
+                sums in another way, U differs in the second digit.
     Reference:  Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024.
                 Liu et al., Muon is Scalable for LLM Training, 2025.
     """

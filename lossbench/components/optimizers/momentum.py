@@ -16,7 +16,8 @@ def _check(knobs: Mapping[str, Any]) -> str | None:
         return None
     if is_off(knobs.get("momentum", 0)):
         return "nesterov: true needs a momentum above 0"
-    if not is_off(knobs.get("dampening", 0)):
+    dampening = knobs.get("dampening", 0)
+    if plain(dampening) and dampening != 0:
         return "nesterov: true needs dampening: 0"
     return None
 
@@ -76,7 +77,9 @@ def sgd(
     elif is_off(dampening):
         buffer = plus(grads, buffer, momentum)
     else:
-        fresh = at_first(step, 1.0, 1 - dampening, params)
+        # Where a trial of the group has no momentum there is nothing to dampen, as in torch.
+        damped: Any = dampening if plain(momentum) else dampening * (momentum != 0)
+        fresh = at_first(step, 1.0, 1 - damped, params)
         buffer = plus(fresh * grads, buffer, momentum)
     direction = plus(grads, buffer, momentum) if nesterov else buffer
     return _descend(params, direction, lr), {**state, "momentum_buffer": buffer}
