@@ -165,7 +165,7 @@ def link(raw: Tensor, kind: PredictionKind) -> Tensor:
     if kind == "probabilities":
         return raw.sigmoid()
     if kind == "positive":
-        return raw.abs() + 1e-3
+        return raw.abs().clamp(min=1e-3)
     return raw
 
 
