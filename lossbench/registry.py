@@ -169,7 +169,7 @@ class Registry(Mapping[str, Entry[Facts]], Generic[Facts]):
         self._not_knobs = frozenset(not_knobs)
         self._entries: dict[str, Entry[Facts]] = {}
         self._spellings: dict[str, str] = {}
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, tuple[str, str]] = {}
         self._loaded = False
 
     def __call__(
@@ -228,9 +228,9 @@ class Registry(Mapping[str, Entry[Facts]], Generic[Facts]):
             line=code.co_firstlineno,
         )
 
-    def refuse(self, name: str, reason: str) -> None:
-        """Declare a name that people ask for and that is no component of this kind, and why."""
-        self._refused[self._fold(name)] = reason
+    def refuse(self, name: str, reason: str, hint: str) -> None:
+        """Declare a name that people ask for and that cannot be of this kind: why, what instead."""
+        self._refused[self._fold(name)] = reason, hint
 
     def __getitem__(self, name: str) -> Entry[Facts]:
         """Return the entry of exactly this name (KeyError otherwise; see `find`)."""
@@ -263,7 +263,8 @@ class Registry(Mapping[str, Entry[Facts]], Generic[Facts]):
             return self._entries[spelling]
         folded = self._fold(spelling)
         if folded in self._refused:
-            raise UsageError(f"'{spelling}' cannot be a {self.kind}", hint=self._refused[folded])
+            reason, hint = self._refused[folded]
+            raise UsageError(f"'{spelling}' cannot be a {self.kind}: {reason}", hint=hint)
         name = self._spellings.get(folded)
         if name is None:
             raise UnknownNameError(self.kind, spelling, self._entries)

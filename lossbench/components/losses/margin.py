@@ -8,8 +8,8 @@ from lossbench.registry import loss
 
 loss.refuse(
     "zero_one",
-    "its derivative is 0 almost everywhere, so nothing can be learned from it; train on "
-    "cross_entropy, hinge or logistic, and read it as a metric: it is 1 - accuracy",
+    "its derivative is 0 almost everywhere, so nothing can be learned from it",
+    hint="train on cross_entropy, hinge or logistic, and report zero_one as a metric",
 )
 
 
