@@ -83,7 +83,6 @@ class Recorder:
             case TrialStopped():
                 self.stopped = event
             case Finished():
-                self.step, self.epoch = event.step, event.epoch
                 self.finished = event
                 self.flush()
 
