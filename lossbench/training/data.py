@@ -45,9 +45,10 @@ class Scaling:
         axes = (0, *range(2, values.ndim))
         mean = values.mean(axis=axes, dtype=np.float64, keepdims=True)[0]
         scale = values.std(axis=axes, dtype=np.float64, keepdims=True)[0]
-        # Extremes, not the deviation: rounding leaves a constant column a deviation of 1e-17.
-        constant = (values.max(axis=axes, keepdims=True) == values.min(axis=axes, keepdims=True))[0]
-        return cls(mean, np.where(constant | (scale == 0), 1.0, scale))
+        # Extremes, not the deviation, tell what is constant: rounding leaves 1e-17 of deviation.
+        lowest = values.min(axis=axes, keepdims=True)[0]
+        constant = (values.max(axis=axes, keepdims=True)[0] == lowest) | (scale == 0)
+        return cls(np.where(constant, lowest, mean), np.where(constant, 1.0, scale))
 
     def apply(self, values: Array) -> Array:
         """Return the values [N, ...] in the new units, in single precision."""
@@ -179,7 +180,7 @@ def _checked(name: str, data: object) -> tuple[Target, dict[str, Samples]]:
     given = {"all": data.samples, "train": data.train}
     given |= {"validation": data.validation, "test": data.test}
     splits = {
-        part: _checked_samples(f"{name}, {part}", data.target, samples)
+        part: _checked_samples(name if part == "all" else f"{name}, {part}", data.target, samples)
         for part, samples in given.items()
         if samples is not None
     }
@@ -290,11 +291,13 @@ def _target_scaling(
 
 def _scaled(samples: Samples, inputs: Scaling | None, targets: Scaling | None) -> Samples:
     """Bring samples into the units and the precision of training."""
-    x = samples.inputs if inputs is None else inputs.apply(samples.inputs)
-    y = samples.targets if targets is None else targets.apply(samples.targets)
-    if y.dtype.kind == "f":
-        y = y.astype(np.float32, copy=False)
-    return Samples(np.ascontiguousarray(x.astype(np.float32, copy=False)), np.ascontiguousarray(y))
+    with np.errstate(over="ignore"):  # what does not fit is infinite, and refused below
+        x = samples.inputs if inputs is None else inputs.apply(samples.inputs)
+        y = samples.targets if targets is None else targets.apply(samples.targets)
+        x = x.astype(np.float32, copy=False)
+        if y.dtype.kind == "f":
+            y = y.astype(np.float32, copy=False)
+    return Samples(np.ascontiguousarray(x), np.ascontiguousarray(y))
 
 
 def _finite(name: str, part: str, samples: Samples) -> Samples:

@@ -57,8 +57,12 @@ def obtain(published: Published, folder: Path, download: bool) -> list[Path]:
             reason = getattr(error, "reason", None) or error
             raise _missing(published, folder, missing, str(reason)) from error
     for name, place in found.items():
-        if place is not None and place.name == name and name not in missing:
-            _verify(place, published.sums[name])
+        kept = place is not None and place.name == name and name not in missing
+        if place is not None and kept and _sum(place) != published.sums[name]:
+            raise DataError(
+                f"{place}: damaged: its MD5 sum is not {published.sums[name]}, as was published",
+                hint="delete it, and it is fetched again; files of your own are read unpacked",
+            )
     return [place for place in found.values() if place is not None]
 
 
@@ -68,17 +72,13 @@ def _present(folder: Path, name: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _verify(file: Path, expected: str) -> None:
-    """Raise DataError where a file is not what was published."""
-    sum_ = hashlib.md5(usedforsecurity=False)
+def _sum(file: Path) -> str:
+    """Return a file's MD5 sum: it tells damage, and is not there to tell malice."""
+    total = hashlib.md5(usedforsecurity=False)
     with file.open("rb") as content:
         while block := content.read(BLOCK):
-            sum_.update(block)
-    if sum_.hexdigest() != expected:
-        raise DataError(
-            f"{file}: its MD5 sum is {sum_.hexdigest()}, the published file's is {expected}",
-            hint="delete it, and it is fetched again; files of your own are read unpacked",
-        )
+            total.update(block)
+    return total.hexdigest()
 
 
 def _fetch(published: Published, folder: Path, name: str) -> Path:
@@ -90,7 +90,8 @@ def _fetch(published: Published, folder: Path, name: str) -> Path:
         with os.fdopen(handle, "wb") as file, urlopen(published.url + name, timeout=TIMEOUT) as web:
             while block := web.read(BLOCK):
                 file.write(block)
-        _verify(part, published.sums[name])
+        if _sum(part) != published.sums[name]:
+            raise OSError(f"{published.url}{name} gives another file than was published")
         return part.replace(folder / name)
     finally:
         part.unlink(missing_ok=True)
@@ -98,9 +99,8 @@ def _fetch(published: Published, folder: Path, name: str) -> Path:
 
 def _missing(published: Published, folder: Path, names: list[str], reason: str) -> MissingError:
     """Say which files are needed, where, and where to get them."""
-    it = "it" if len(names) == 1 else "them"
     return MissingError(
-        f"{published.name}: {', '.join(names)} missing in {folder} ({reason})",
-        hint=f"fetch {it} from {published.url} on a machine with a network and put {it} into "
-        f"{folder}, or say where {it} can be found: dataset.folder=DIRECTORY",
+        f"{published.name}: missing in {folder}: {', '.join(names)} ({reason})",
+        hint=f"fetch each from {published.url} on a machine with a network and put it into "
+        f"{folder}, or name the folder that has them: dataset.folder=DIRECTORY",
     )
