@@ -5,6 +5,7 @@ whether a value satisfies it; this file puts it into words that a person underst
 """
 
 import functools
+import math
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -231,4 +232,6 @@ def _show(value: Any) -> str:
         return f"[{', '.join(_show(item) for item in value)}]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_show(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else "-.inf" if value < 0 else ".inf"
     return repr(value)

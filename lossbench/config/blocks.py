@@ -29,6 +29,7 @@ from lossbench.errors import (
     LossbenchError,
     Place,
     Problem,
+    UnknownNameError,
     UsageError,
     nearest,
     suggest,
@@ -132,7 +133,9 @@ def read_component(
     try:
         entry = plugins.find(name, kind, name_node.folder)
     except LossbenchError as error:
-        problems.add(name_node.place, error.message, _elsewhere(kind, name) or error.hint)
+        unknown = isinstance(error, UnknownNameError)
+        hint = (_elsewhere(kind, name) if unknown else None) or error.hint
+        problems.add(name_node.place, error.message, hint)
         return None
     reason = getattr(entry.facts, "python_only", None)
     if reason:
