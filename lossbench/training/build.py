@@ -69,8 +69,8 @@ def build(specs: Sequence[RunSpec], plan: Plan | None = None) -> Job:
         )
     device = torch.device(plan.device)
     splits = {name: split.to(device) for name, split in cpu.items()}
-    step, plan = _step(specs, parts, optimizers, splits["train"], batch_size, plan)
     order = _order(specs, prepared, batch_size, device=device)
+    step, plan = _step(specs, parts, optimizers, splits["train"], order, plan)
     return Job(
         specs=specs,
         plan=plan,
@@ -262,11 +262,12 @@ def _step(
     parts: Parts,
     optimizers: Sequence[Optimizer],
     split: Split,
-    batch_size: int,
+    order: Order,
     plan: Plan,
 ) -> tuple[Step, Plan]:
     """Make the step that the plan asks for; what `vmap` refuses takes the plain one."""
     train = specs[0].train
+    uses = {size: count * train.epochs for size, count in order.batch_sizes.items()}
     clip: dict[str, Any] = {
         "accumulate": train.accumulate,
         "clip_norm": train.clip_norm,
@@ -278,7 +279,7 @@ def _step(
         seeds = [spec.train.seed for spec in specs]
         stack = Stack.build(lambda trial: parts.model(seeds[trial]), range(len(specs)), device)
         try:
-            fused = FusedStep(model, stack, optimizers, seeds, split, batch_size=batch_size, **clip)
+            fused = FusedStep(model, stack, optimizers, seeds, split, batch_sizes=uses, **clip)
             return fused, plan
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]

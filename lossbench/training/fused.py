@@ -5,7 +5,7 @@ weights, `vmap` gives it a trial axis, one backward pass of the sum of all losse
 trial its own gradient, and the whole is replayed from a trace (training/trace.py).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,9 @@ from lossbench.training.stack import Stack
 from lossbench.training.step import Evaluation, Split, clip_, gather
 from lossbench.training.trace import NotTraceableError, trace
 from lossbench.training.update import Optimizer, Rate, Updater
+
+TRACE_FROM = 50
+"""Batches of one size from which tracing it pays; rarer ones (the last of an epoch) run eagerly."""
 
 EVALUATE_ELEMENTS = 4_000_000
 """Input elements evaluated at once, over all trials: bounds the memory of an evaluation."""
@@ -36,7 +39,7 @@ class FusedStep:
         seeds: Sequence[int],
         split: Split,
         *,
-        batch_size: int,
+        batch_sizes: Mapping[int, int],
         accumulate: int = 1,
         clip_norm: float | None = None,
         clip_value: float | None = None,
@@ -58,7 +61,11 @@ class FusedStep:
         # Trials that stopped: their rows go on being computed, but these are their weights.
         self._frozen = _Kept.of(stack)
         self._is_frozen = torch.zeros(stack.trials, dtype=torch.bool, device=stack.flat.device)
-        self._graph(batch_size)  # a model that cannot be computed this way is refused here
+        model.train()
+        # A model that `vmap` refuses is refused here, before anything is trained.
+        self._compute(*(tensor.clone() for tensor in self._example(max(batch_sizes))))
+        for size, count in batch_sizes.items():
+            self._graphs[size] = self._graph(size) if count >= TRACE_FROM else self._compute
 
     def train(
         self, batches: Sequence[Tensor], step: int, rate: Rate, momentum: float | None
@@ -79,9 +86,8 @@ class FusedStep:
         if self._noise is not None:
             self._noise[:, 1] = count
         inputs, target = gather(self._split, rows)
-        graph = self._graphs.get(rows.shape[1]) or self._graph(rows.shape[1])
         buffers = (self._stack.buffers[name] for name in self._buffers)
-        return graph(*self._views, *buffers, inputs, target)
+        return self._graphs[rows.shape[1]](*self._views, *buffers, inputs, target)
 
     def _accumulated(self, batches: Sequence[Tensor], step: int) -> tuple[Tensor, Tensor]:
         """Return loss and gradients of several batches, as one batch of all their samples has them.
@@ -123,23 +129,17 @@ class FusedStep:
 
     def _graph(self, size: int) -> Callable[..., tuple[Tensor, ...]]:
         """Trace the step for a batch size, holding it against eager `vmap` on two batches."""
-        self._model.train()
-        samples = len(self._split)
-        batches = []
-        for offset in (0, 1):
-            rows = (torch.arange(size, device=self._stack.flat.device) + offset) % samples
-            buffers = [self._stack.buffers[name] for name in self._buffers]
-            data = gather(self._split, rows.expand(self.trials, size))
-            batches.append([*self._views, *buffers, *data])
         try:
-            graph = trace(self._compute, batches)
+            return trace(self._compute, [self._example(size), self._example(size, first=1)])
         except NotTraceableError as error:
-            # Eager `vmap` computes the same; if that fails too, the caller takes the plain step.
-            self._compute(*(tensor.clone() for tensor in batches[0]))
             self.note = f"untraced, eager vmap ({error})"
-            graph = self._compute
-        self._graphs[size] = graph
-        return graph
+            return self._compute
+
+    def _example(self, size: int, first: int = 0) -> list[Tensor]:
+        """Return what a step of this size computes with: weights, buffers, a batch."""
+        rows = (torch.arange(size, device=self._stack.flat.device) + first) % len(self._split)
+        buffers = [self._stack.buffers[name] for name in self._buffers]
+        return [*self._views, *buffers, *gather(self._split, rows.expand(self.trials, size))]
 
     def evaluate(self, split: Split, best: bool = False) -> Evaluation:
         """Return raw outputs and mean loss of a split, in evaluation mode."""

@@ -4,6 +4,7 @@ Nothing is drawn along the way, so a resumed run finds its order again, and a tr
 batches alone and in any group.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -54,9 +55,14 @@ class Order:
         return len(self._steps)
 
     @property
+    def batch_sizes(self) -> Counter[int]:
+        """How often an epoch has a batch of each size."""
+        return Counter(stop - start for step in self._steps for start, stop in step)
+
+    @property
     def smallest_batch(self) -> int:
         """The number of samples of the smallest batch."""
-        return min(stop - start for step in self._steps for start, stop in step)
+        return min(self.batch_sizes)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[list[Tensor]]:
         """Yield the batches of each step of an epoch from step `first` on: rows [trials, size]."""

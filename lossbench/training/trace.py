@@ -39,6 +39,25 @@ _FROM_NUMBERS = (
     aten.arange.start_step,
     aten.scalar_tensor.default,
 )
+_DIRECT = {  # torch's own binding of the same operation: a third less to call
+    aten.add.Tensor: torch.add,
+    aten.bmm.default: torch.bmm,
+    aten.cat.default: torch.cat,
+    aten.div.Tensor: torch.div,
+    aten.exp.default: torch.exp,
+    aten.log.default: torch.log,
+    aten.mul.Scalar: torch.mul,
+    aten.mul.Tensor: torch.mul,
+    aten.neg.default: torch.neg,
+    aten.pow.Tensor_Scalar: torch.pow,
+    aten.relu.default: torch.relu,
+    aten.sigmoid.default: torch.sigmoid,
+    aten.sub.Tensor: torch.sub,
+    aten.sum.dim_IntList: torch.sum,
+    aten.tanh.default: torch.tanh,
+    aten.transpose.int: torch.transpose,
+    aten.unsqueeze.default: torch.unsqueeze,
+}
 _FOLD_AT_MOST = 1 << 20  # elements of a constant worth keeping instead of making it again
 
 
@@ -102,6 +121,11 @@ def tidy(module: fx.GraphModule) -> None:
             node.target = aten.mul.Tensor
     _fold_constants(module)
     graph.eliminate_dead_code(is_impure_node=_must_stay)
+    for node in graph.nodes:
+        if node.op == "call_function":
+            node.target = _DIRECT.get(node.target, node.target)
+            if node.target is aten.view.default:
+                node.op, node.target = "call_method", "view"
     # The plain code generator: flat arguments in, a tuple out, no pytree work at every call.
     graph.set_codegen(fx.graph.CodeGen())
     graph.lint()
