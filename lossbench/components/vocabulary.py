@@ -377,7 +377,8 @@ class ScheduleFacts:
 
     unit:     what `step` and `total` count: optimizer steps or epochs, as at its origin.
     total:    whether the rate depends on the length of the run (continuing then needs care); a
-              knob's name where it does so as long as that knob is none (see `needs_total`).
+              knob's name where it does so as long as that knob is none, or (knobs) -> whether it
+              does. `needs_total` says it.
     momentum: (step, total, *, knobs) -> the momentum where the origin cycles it; it returns none
               where these knobs leave it alone.
     state:    () -> first state, for the one that watches a metric: it is then called
@@ -391,7 +392,7 @@ class ScheduleFacts:
     """
 
     unit: Literal["step", "epoch"] = "epoch"
-    total: bool | str = False
+    total: bool | str | Callable[[Mapping[str, Any]], bool] = False
     momentum: Callable[..., Any] | None = None
     state: Callable[..., dict[str, Any]] | None = None
     chained: Literal["factor", "absolute"] | Callable[..., tuple[Any, Any]] = "factor"
@@ -401,14 +402,8 @@ class ScheduleFacts:
 
     def needs_total(self, knobs: Mapping[str, Any]) -> bool:
         """Tell whether the rate depends on the length of the run with these knobs."""
-        nested = [
-            part
-            for knob in knobs.values()
-            for part in (knob if isinstance(knob, list | tuple) else [knob])
-            if isinstance(part, Applied)
-        ]
-        if nested:
-            return any(part.facts.needs_total(part.knobs) for part in nested)
+        if callable(self.total):
+            return self.total(knobs)
         return knobs.get(self.total) is None if isinstance(self.total, str) else self.total
 
 

@@ -330,7 +330,7 @@ def run_flat(
     knobs: Mapping[str, Any],
     params: torch.Tensor,
     grads: Callable[[torch.Tensor, int], torch.Tensor],
-    steps: int = 25,
+    steps: int = 12,
     clock: Callable[[int], Any] = int,
 ) -> torch.Tensor:
     state = entry.facts.init(params, **knobs)
