@@ -110,7 +110,7 @@ def refuse_finished(directory: RunDirectory, record: Mapping[str, Any], spec: Ru
     if spec.train.epochs == made:
         raise RunError(
             f"run {directory.id} is done: {made} epochs",
-            hint=f"to go on: lossbench train --resume {directory.id} train.epochs={2 * made}",
+            hint=f"to go on: lossbench train --resume {directory.argument} train.epochs={2 * made}",
         )
 
 

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM, taken note of instead of obeyed at once."""
 
+import contextlib
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -33,7 +34,8 @@ class Interrupts:
         traceback: TracebackType | None,
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            with contextlib.suppress(ValueError):  # left in another thread than it was entered in
+                signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self.received is not None:

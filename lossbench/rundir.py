@@ -14,6 +14,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,16 +30,14 @@ from lossbench.records import Row, csv_text, json_text, plain, read_lines
 safetensors = LazyModule("safetensors")
 safetensors_torch = LazyModule("safetensors.torch")
 
+RUNS = Path("runs")
+"""Where runs lie unless somebody says otherwise."""
+
 CHECKPOINT_FORMAT = 1
 """The layout of checkpoints/last.pt; a file of another format is refused."""
 
-STATUSES = ("running", "done", "failed", "diverged", "interrupted")
-"""What run.json may say; `status()` adds "killed" and "broken"."""
-
 _ID = re.compile(r"\d{8}-\d{6}-s\d+-[a-z]{4}")
 _LETTERS = "bcdfghjklmnpqrstvwxz"  # no vowels, so no words
-_NAME_LENGTH = 80
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Windows's own
 _COLLISIONS = 100
 _random = random.SystemRandom()  # a run's seed must not decide its directory's letters
 
@@ -76,6 +75,16 @@ class RunDirectory:
         """The directory's own name: time, seed and letters."""
         return self.path.name
 
+    @property
+    def argument(self) -> str:
+        """What names this run on a command line: its id, and where it lies if that is elsewhere."""
+        runs_dir = self.path.parent.parent
+        if not _ID.fullmatch(self.id):  # renamed by its owner: found by its path only
+            return shlex.quote(str(self.path))
+        if runs_dir.absolute() == RUNS.absolute():
+            return self.id
+        return f"{self.id} --runs-dir {shlex.quote(str(runs_dir))}"
+
     # --- making and removing ------------------------------------------------------------------
 
     @classmethod
@@ -84,7 +93,7 @@ class RunDirectory:
 
         Raises UsageError naming the directory that cannot be written.
         """
-        folder = runs_dir / safe_name(name)
+        folder = runs_dir / storage.safe_name(name)
         for _ in range(_COLLISIONS):
             path = folder / _new_id(seed)
             try:
@@ -108,7 +117,7 @@ class RunDirectory:
 
         Raises UsageError where the disk refuses; other exceptions of the block pass through.
         """
-        folder = runs_dir / safe_name(name)
+        folder = runs_dir / storage.safe_name(name)
         missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         directory: RunDirectory | None = None
         try:
@@ -136,6 +145,12 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"cannot remove {self.path}: {storage.reason(error)}") from error
         _remove_empty([self.path.parent])
+
+    def remove_temporary(self) -> None:
+        """Remove what a killed process was writing and had not yet renamed."""
+        for file in self.path.rglob(storage.TEMPORARY):
+            with contextlib.suppress(OSError):
+                file.unlink()
 
     def size(self) -> int:
         """Return how many bytes the run's files take."""
@@ -278,7 +293,7 @@ class RunDirectory:
         if not self.model.exists():
             raise RunError(
                 f"run {self.id} has no weights yet: they are written at its end",
-                hint=f"to go on: lossbench train --resume {self.id}",
+                hint=f"to go on: lossbench train --resume {self.argument}",
             )
         try:
             with safetensors.safe_open(self.model, framework="pt") as file:
@@ -295,7 +310,7 @@ class RunDirectory:
         return storage.claimed(self.metrics)
 
     def status(self) -> str:
-        """Return what became of the run: one of STATUSES, "killed", or "broken" (no run.json)."""
+        """Return what became of the run: what run.json says, "killed", or "broken" (no run.json)."""
         try:
             status = str(self.read_record().get("status"))
         except RunError:
@@ -348,12 +363,6 @@ def find(runs_dir: Path, reference: str | Path) -> RunDirectory:
     near = nearest(wanted, [*(run.id for run in runs), *(_qualified(run) for run in runs)])
     hint = f"did you mean {' or '.join(near)}?" if near else "to see them: lossbench runs ls"
     raise RunError(f"there is no run '{reference}' in {runs_dir}", hint=hint)
-
-
-def safe_name(name: str) -> str:
-    """Return a name that every file system takes as one folder: letters, digits, `.`, `_`, `-`."""
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".").rstrip(". ")[:_NAME_LENGTH]
-    return f"run_{safe}" if not safe or _DEVICES.fullmatch(safe) else safe
 
 
 def _qualified(run: RunDirectory) -> str:

@@ -1,6 +1,5 @@
 """A run while it is trained: its events are recorded, saved in time, and brought to an end."""
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from lossbench.interrupts import Interrupts
 from lossbench.lazy import LazyModule
 from lossbench.recorder import Recorder
 from lossbench.rundir import RunDirectory
-from lossbench.runs import RUNS, Run
+from lossbench.runs import Run
 from lossbench.summary import summarize
 from lossbench.training.events import Event, SafePoint
 
@@ -111,9 +110,7 @@ class Session:
     @property
     def resume_command(self) -> str:
         """What to type to go on with this run."""
-        runs_dir = self.directory.path.parent.parent
-        where = [] if runs_dir == RUNS else ["--runs-dir", str(runs_dir)]
-        return shlex.join(["lossbench", "train", "--resume", self.directory.id, *where])
+        return f"lossbench train --resume {self.directory.argument}"
 
     def _run(self) -> Iterator[Event]:
         with Interrupts() as interrupts:

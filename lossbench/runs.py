@@ -14,14 +14,11 @@ from typing import Any
 from lossbench.differences import differences
 from lossbench.errors import RunError, UnknownNameError
 from lossbench.records import Row, columns_of, csv_text, json_text
-from lossbench.rundir import RunDirectory, all_runs, find
+from lossbench.rundir import RUNS, RunDirectory, all_runs, find
 
 _NOT_VALUES = frozenset({"step", "epoch", "split", "weights", "nonfinite"})
 
 _EXPORTED = ("started", "ended", "seconds", "versions", "git", "plan", "job", "data")
-
-RUNS = Path("runs")
-"""Where runs lie unless somebody says otherwise."""
 
 
 @dataclass(frozen=True)

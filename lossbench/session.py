@@ -19,9 +19,9 @@ from lossbench.differences import describe, differences
 from lossbench.errors import RunError
 from lossbench.lazy import LazyModule
 from lossbench.recorder import Recorder
-from lossbench.rundir import RunDirectory, find
+from lossbench.rundir import RUNS, RunDirectory, find
 from lossbench.running import RunResult, Session, now
-from lossbench.runs import RUNS, export
+from lossbench.runs import export
 from lossbench.storage import storing
 
 if TYPE_CHECKING:
@@ -156,7 +156,9 @@ def resume(
     loaded = load(directory.resolved, overrides)
     spec = loaded.spec
     continuation.refuse_other_modules(directory, record, loaded.files)
-    text = _resolved(spec, directory, {directory.path / name: name for name in record.get("files", {})})
+    text = _resolved(
+        spec, directory, {directory.path / name: name for name in record.get("files", {})}
+    )
     changes = differences(record["config"], parse(text, file=directory.resolved).plain())
     continuation.refuse_changes(changes)
     continuation.refuse_finished(directory, record, spec)
@@ -218,6 +220,7 @@ def _begin_again(
     command: Sequence[str],
 ) -> None:
     """Write down that the run goes on, and with which changes."""
+    directory.remove_temporary()
     # What is written at the end would speak of another end from now on.
     for file in (directory.summary, directory.metrics_csv):
         with storing(file):

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,11 @@ try:
 except ImportError:  # Windows: runs are then not locked, and two resumes of one run not told apart
     fcntl = None
 
+TEMPORARY = ".*.tmp"
+"""The names under which `replace` writes."""
+
+_NAME_LENGTH = 80
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Windows's own
 _ATTEMPTS_TO_LOCK = 5
 _SECONDS_BETWEEN = 0.02
 
@@ -79,6 +85,12 @@ def write_all(descriptor: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def safe_name(name: str) -> str:
+    """Return a name that every file system takes as one folder: letters, digits, `.`, `_`, `-`."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".").rstrip(". ")[:_NAME_LENGTH]
+    return f"run_{safe}" if not safe or _DEVICES.fullmatch(safe) else safe
 
 
 class Appender:

@@ -20,7 +20,8 @@ from lossbench import records, rundir, runs, storage
 from lossbench.differences import differences
 from lossbench.errors import RunError, StorageError, UsageError
 from lossbench.recorder import Recorder
-from lossbench.rundir import RunDirectory, all_runs, find, safe_name
+from lossbench.rundir import RunDirectory, all_runs, find
+from lossbench.storage import safe_name
 from lossbench.summary import summarize
 from lossbench.training.events import EpochDone, Evaluated, SafePoint, StepsDone
 
@@ -374,6 +375,17 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
         directory.read_record()
     assert directory.status() == "broken"
     assert runs.overview(tmp_path)[0]["status"] == "broken"
+
+
+def test_a_run_names_itself_for_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here, there = make(Path("runs")), make(Path("other place"))
+    assert here.argument == here.id
+    assert RunDirectory(here.path.absolute()).argument == here.id
+    assert there.argument == f"{there.id} --runs-dir 'other place'"
+    assert RunDirectory(Path("moved")).argument == "moved"
 
 
 # --- removing ---------------------------------------------------------------------------------
