@@ -268,6 +268,7 @@ class LossFacts:
     state:       tensors that training changes, by name, with their first value: a number, or a
                  function (outputs, **knobs) -> tensor. The loss takes them by keyword, and returns
                  the new ones in its Terms.
+    log_target:  the knob that, where true, wants the logarithms of the targets.
     prediction_by_knobs: (**knobs) -> what it wants from the network, where a knob says it.
     check:       (**knobs) -> None; raises UsageError where knobs contradict each other.
     largest:     the largest size of a prediction at which the values still fit into float32, for
@@ -287,6 +288,7 @@ class LossFacts:
     symmetric: bool = False
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     state: "Mapping[str, float | Callable[..., Tensor]]" = field(default_factory=dict)
+    log_target: str | None = None
     prediction_by_knobs: Callable[..., PredictionKind] | None = None
     check: Callable[..., None] | None = None
     largest: float = float("inf")

@@ -53,8 +53,9 @@ def build(specs: Sequence[RunSpec], plan: Plan | None = None) -> Job:
     order_of_all = _order(specs, prepared, batch_size, device=None)
     _check_batches(first, parts, order_of_all, batch_size)
     cpu = {name: _split(prepared, name, parts.heads) for name in prepared.splits}
-    sizes, raw_shape = _probe(parts, first, cpu["train"], batch_size)
+    sizes, raw = _probe(parts, first, cpu["train"], batch_size)
     metrics = _metrics(first, parts.heads, prepared)
+    metrics.compute(raw[None], _plain_targets(prepared, "train")[: len(raw)])  # refuses bad knobs
     monitor, watched = _monitored(specs, prepared, metrics)
     optimizers = [parts.optimizer(spec) for spec in specs]
     if plan is None:
@@ -85,7 +86,7 @@ def build(specs: Sequence[RunSpec], plan: Plan | None = None) -> Job:
         monitor=monitor,
         watched=watched,
         early_stopping=_early_stopping(first),
-        facts=_facts(prepared, parts.heads, sizes, raw_shape),
+        facts=_facts(prepared, parts.heads, sizes, tuple(raw.shape)),
     )
 
 
@@ -155,23 +156,21 @@ def _check_batches(spec: RunSpec, parts: Parts, order: Order, batch_size: int) -
         )
 
 
-def _probe(
-    parts: Parts, spec: RunSpec, split: Split, batch_size: int
-) -> tuple[Sizes, tuple[int, ...]]:
+def _probe(parts: Parts, spec: RunSpec, split: Split, batch_size: int) -> tuple[Sizes, Tensor]:
     model = parts.model(spec.train.seed)
-    sizes, raw_shape = probe(model, split.inputs[:batch_size], split.target[:batch_size])
-    if raw_shape[1] != parts.heads.outputs:
+    sizes, raw = probe(model, split.inputs[:batch_size], split.target[:batch_size])
+    if raw.shape[1] != parts.heads.outputs:
         raise UsageError(
-            f"the network gives {raw_shape[1]} outputs, "
+            f"the network gives {raw.shape[1]} outputs, "
             f"the loss '{parts.loss.name}' on this data needs {parts.heads.outputs}"
         )
-    return sizes, raw_shape
+    return sizes, raw
 
 
 def _split(prepared: Prepared, name: str, heads: Heads) -> Split:
     """Return a split on the host, its targets in the form that the loss wants."""
     samples = prepared.splits[name]
-    target = encode(torch.from_numpy(samples.targets), prepared.target, heads.encoding)
+    target = encode(torch.from_numpy(samples.targets), prepared.target, heads)
     return Split(torch.from_numpy(samples.inputs), target)
 
 

@@ -16,6 +16,8 @@ from lossbench.errors import UsageError
 from lossbench.registry import Entry
 from lossbench.training.model import Heads
 
+SMALLEST = torch.finfo(torch.float32).tiny
+
 LABELS_END = -1
 """What fills a list of label indices behind its last one."""
 
@@ -40,7 +42,8 @@ def choose_heads(loss: Entry[LossFacts], knobs: dict[str, Any], target: Target) 
         )
     prediction = facts.prediction_with(knobs)
     kinds = (("prediction", prediction), *facts.heads.items())
-    return Heads(kinds, output_width(target, encoding), encoding)
+    as_logarithm = facts.log_target is not None and bool(knobs[facts.log_target])
+    return Heads(kinds, output_width(target, encoding), encoding, as_logarithm)
 
 
 def _listed(encodings: tuple[Encoding, ...]) -> str:
@@ -53,8 +56,14 @@ def output_width(target: Target, encoding: Encoding) -> int:
     return 1 if one_output and target.size == 2 else target.size
 
 
-def encode(targets: Tensor, target: Target, encoding: Encoding) -> Tensor:
+def encode(targets: Tensor, target: Target, heads: Heads) -> Tensor:
     """Return targets in the form that the loss wants, once for a whole split."""
+    encoded = _encoded(targets, target, heads.encoding)
+    # The logarithm of an impossible class is kept finite: its share in a loss is 0 all the same.
+    return encoded.clamp(min=SMALLEST).log() if heads.log_target else encoded
+
+
+def _encoded(targets: Tensor, target: Target, encoding: Encoding) -> Tensor:
     if encoding == "index" or target.kind in ("real", "count", "distribution"):
         return targets
     zero_one = targets

@@ -99,12 +99,13 @@ class Heads:
     """How raw outputs become what the loss is called with: one head per argument.
 
     `kinds` are the heads in their order, the prediction first; each takes `width` of the outputs
-    along dimension 1. `encoding` is the form of the target.
+    along dimension 1. `encoding` is the form of the target; with `log_target` its logarithm.
     """
 
     kinds: tuple[tuple[str, PredictionKind], ...]
     width: int
     encoding: Encoding
+    log_target: bool = False
 
     @property
     def outputs(self) -> int:

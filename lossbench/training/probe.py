@@ -11,8 +11,8 @@ from lossbench.training.model import Model
 from lossbench.training.plan import Sizes
 
 
-def probe(model: Model, inputs: Tensor, target: Tensor) -> tuple[Sizes, tuple[int, ...]]:
-    """Send one batch forward and backward; returns the sizes and the shape of the raw outputs.
+def probe(model: Model, inputs: Tensor, target: Tensor) -> tuple[Sizes, Tensor]:
+    """Send one batch forward and backward; returns the sizes and the raw outputs.
 
     Neither the weights nor the random state are changed.
     Raises UsageError where the network, the loss and the data do not fit together.
@@ -52,4 +52,4 @@ def probe(model: Model, inputs: Tensor, target: Tensor) -> tuple[Sizes, tuple[in
         activations=sum(seen),
         multiplications=counter.get_total_flops() // 2,
     )
-    return sizes, tuple(raw.shape)
+    return sizes, raw.detach()

@@ -256,3 +256,44 @@ def test_a_network_with_torchs_own_dropout_runs_plain(tmp_path, own, spec):
     assert job.plan.step == "plain"
     assert isinstance(nn.Dropout(), nn.Module)
     list(train(job))
+
+
+def test_logarithms_of_the_targets_where_the_loss_wants_them(spec, choice, run):
+    runs = [
+        run(spec(dataset="iris", loss=choice("loss", "kl_div", log_target=log))) for log in (0, 1)
+    ]
+    np.testing.assert_allclose(runs[0], runs[1], rtol=1e-5)
+
+
+def test_counts_are_shown_to_metrics_as_counts_though_the_network_gives_logarithms(
+    spec, choice, npz
+):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 1))
+    y = rng.poisson(np.exp(1 + 0.5 * x)).astype(np.float32)
+    data = npz(x, y, "count")
+    data = type(data)(data.kind, data.name, data.knobs, type(data.options)(standardize=False))
+    one = spec(
+        dataset=data,
+        network="linear",
+        loss="poisson_nll",
+        optimizer=choice("optimizer", "adam", lr=0.1),
+        metrics=("mae",),
+        train_epochs=60,
+    )
+    job = build([one])
+    shown = [e.values["mae"][0] for e in train(job) if getattr(e, "split", "") == "test"]
+    best = float(np.abs(y - np.exp(1 + 0.5 * x)).mean())
+    assert shown[0] == pytest.approx(best, rel=0.5)
+    prediction = job.metrics.scores.show(job.step.evaluate(job.splits["train"]).outputs[0])[
+        "values"
+    ]
+    slope = np.polyfit(job.splits["train"].inputs[:, 0], np.log(prediction[:, 0].numpy()), 1)
+    assert slope == pytest.approx([0.5, 1.0], abs=0.15)
+
+
+def test_a_metric_that_cannot_be_computed_is_refused_before_training(spec, choice):
+    one = spec(dataset="iris", loss="cross_entropy")
+    top = choice("metric", "top_k_accuracy", k=3)
+    with pytest.raises(UsageError, match="k"):
+        build([type(one)(**{**vars(one), "metrics": (top,)})])

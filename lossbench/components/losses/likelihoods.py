@@ -11,6 +11,7 @@ from lossbench.registry import loss
 @loss(
     target="distribution",
     prediction="log_probabilities",
+    log_target="log_target",
     kernel="torch.nn.functional.kl_div",
     aliases=("kl_divergence",),
     prefer_formula="torch has no batching rule for its kernel: a fused group would loop over it",
@@ -35,7 +36,7 @@ def kl_div(prediction: Tensor, target: Tensor, *, log_target: bool = False) -> T
 
 def _poisson_prediction(*, log_input: bool, **_: Any) -> PredictionKind:
     """Return what the network gives: the logarithm of the mean (any number), or the mean."""
-    return "real" if log_input else "positive"
+    return "log" if log_input else "positive"
 
 
 @loss(
