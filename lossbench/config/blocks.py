@@ -1,13 +1,12 @@
-"""Blocks of a config: a component with its knobs, and the options of a plain block."""
+"""Blocks of a config that name a component: its knobs, its options, how it is computed."""
 
 import dataclasses
 import re
 import typing
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from lossbench import plugins
 from lossbench.components.vocabulary import (
@@ -20,6 +19,7 @@ from lossbench.components.vocabulary import (
 from lossbench.config.annotations import allows_none, describe, is_function, mark, members, show
 from lossbench.config.defaults import EXAMPLES
 from lossbench.config.merge import IMPL, NAME
+from lossbench.config.options import defaults_of, read_field, unknown_key
 from lossbench.config.problems import Problems
 from lossbench.config.spec import OPTIONS, Choice, Implementation, NoOptions
 from lossbench.config.values import INVALID, check
@@ -32,12 +32,9 @@ from lossbench.errors import (
     UnknownNameError,
     UsageError,
     nearest,
-    suggest,
 )
 from lossbench.outline import COMPUTED
 from lossbench.registry import KINDS, REQUIRED, Entry, Knob
-
-Block = TypeVar("Block")
 
 _ITEM = re.compile(r"\bitem (\d+) of (\w+)")
 
@@ -49,72 +46,6 @@ class Read:
     choice: Choice
     entry: Entry[Any]
     node: Node
-
-
-# --- plain blocks -----------------------------------------------------------------------------
-
-
-@cache
-def annotations_of(block: Any) -> Mapping[str, Any]:
-    """Return the annotations of a dataclass's fields, with their ranges."""
-    return typing.get_type_hints(block, include_extras=True)
-
-
-def _defaults_of(block: type) -> dict[str, Any]:
-    return {
-        field.name: field.default
-        if field.default_factory is dataclasses.MISSING
-        else field.default_factory()
-        for field in dataclasses.fields(block)
-    }
-
-
-def read_block(block: type[Block], node: Node, label: str, problems: Problems) -> Block | None:
-    """Read a block whose keys are the fields of a dataclass; a field that is not given has its
-    default. Return none where something is wrong with it; the problems have been noted.
-    """
-    if node.mapping is None:
-        fields = ", ".join(_defaults_of(block))
-        message = f"{label} must be a block of keys, got {show(node.plain())}"
-        problems.add(node.place, message, f"its keys: {fields}")
-        return None
-    values = _defaults_of(block)
-    before = len(problems)
-    for key, value in node.mapping.items():
-        if key in values:
-            values[key] = _field(block, key, value, f"{label}.{key}", values[key], problems)
-        else:
-            _unknown_key(key, value, label, list(values), problems)
-    return block(**values) if len(problems) == before else None
-
-
-def _field(block: type, key: str, node: Node, label: str, default: Any, problems: Problems) -> Any:
-    """Read one field; a field that is itself a dataclass is a block of its own."""
-    annotation = annotations_of(block)[key]
-    inner = block_of(annotation)
-    if inner is not None and node.value is None and allows_none(annotation):
-        return None
-    if inner is not None:
-        return read_block(inner, node, label, problems)
-    return check(annotation, node, label, problems, default)
-
-
-def block_of(annotation: Any) -> type | None:
-    """Return the dataclass that a field of this annotation holds, none where it is a value."""
-    for member in members(annotation):
-        if isinstance(member, type) and dataclasses.is_dataclass(member):
-            return member
-    return None
-
-
-def _unknown_key(
-    key: str, node: Node, label: str, valid: Sequence[str], problems: Problems, more: str = ""
-) -> None:
-    hint = suggest(key, valid) if valid else f"{label} has no keys"
-    problems.add(node.key, f"unknown key '{key}' in {label}{more}", hint)
-
-
-# --- components -------------------------------------------------------------------------------
 
 
 def read_component(
@@ -220,7 +151,7 @@ class _BlockReader:
         """Sort the keys into knobs, options and `impl`, and check each."""
         before = len(self.problems)
         knobs = {knob.name: knob for knob in self.entry.knobs}
-        optional = _defaults_of(self.options)
+        optional = defaults_of(self.options)
         values: dict[str, Any] = {}
         options: dict[str, Any] = dict(optional)
         impl: Any = "auto"
@@ -229,12 +160,15 @@ class _BlockReader:
             if key in knobs:
                 values[key] = self.knob(knobs[key], node, label)
             elif key in optional:
-                options[key] = _field(self.options, key, node, label, optional[key], self.problems)
+                options[key] = read_field(
+                    self.options, key, node, label, optional[key], self.problems
+                )
             elif key == IMPL:
                 impl = self.impl(node, label)
             else:
                 valid = [*knobs, *optional, IMPL]
-                _unknown_key(key, node, self.label, valid, self.problems, f" ({self.entry.name})")
+                where = f"{self.label} ({self.entry.name})"
+                unknown_key(key, node, where, valid, self.problems)
         self.missing(knobs.values(), given)
         if len(self.problems) > before:
             return None

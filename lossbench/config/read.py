@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from lossbench.config.annotations import show
-from lossbench.config.blocks import Read, annotations_of, read_block, read_component
+from lossbench.config.blocks import Read, read_component
 from lossbench.config.defaults import COMPONENTS, EXAMPLES
 from lossbench.config.files import EXTENDS, read_file, read_given_text, with_extended
 from lossbench.config.fit import check_fit, check_recorded, default_metrics, target_kind
 from lossbench.config.merge import merge
+from lossbench.config.options import annotations_of, read_block
 from lossbench.config.overrides import lay_over
 from lossbench.config.problems import Problems
 from lossbench.config.spec import Choice, RunSpec, TrainSpec
@@ -113,13 +114,13 @@ class _Reader:
 
     def spec(self, name: str) -> RunSpec | None:
         """Return the run, or none where something is wrong with it."""
-        self.refuse_unknown()
         if "name" in self.given:
             annotation = annotations_of(RunSpec)["name"]
             name = check(annotation, self.given["name"], "name", self.problems)
         read = {kind: self.component(kind) for kind in ONE_COMPONENT}
         chosen = self.metrics(read["dataset"])
-        train = self.train()
+        train = self.train(read)
+        self.refuse_unknown(read)
         check_fit(read["dataset"], read["loss"], chosen, self.problems)
         if train is not None:
             check_recorded(train, self.given.get("train"), chosen, self.problems)
@@ -130,15 +131,13 @@ class _Reader:
             name=name, metrics=tuple(metric.choice for metric in chosen), train=train, **parts
         )
 
-    def refuse_unknown(self) -> None:
+    def refuse_unknown(self, read: Mapping[str, Read | None]) -> None:
         """Note the keys that a config does not have."""
         valid = [field.name for field in dataclasses.fields(RunSpec)]
         for key, node in self.given.items():
             if key in valid:
                 continue
-            hint = suggest(key, [*valid, EXTENDS])
-            if key in annotations_of(TrainSpec):
-                hint = f"did you mean train.{key}?"
+            hint = _home_of(key, read) or suggest(key, [*valid, EXTENDS])
             self.problems.add(node.key, f"unknown key '{key}'", hint)
 
     def component(self, kind: str) -> Read | None:
@@ -183,9 +182,20 @@ class _Reader:
             found.setdefault(read.choice.name, read)
         return list(found.values())
 
-    def train(self) -> TrainSpec | None:
+    def train(self, read: Mapping[str, Read | None]) -> TrainSpec | None:
         """Read how the run trains; every key has a default."""
         node = self.given.get("train")
         if node is None or node.value is None:
             return TrainSpec()
-        return read_block(TrainSpec, node, "train", self.problems)
+        return read_block(
+            TrainSpec, node, "train", self.problems, home_of=lambda key: _home_of(key, read)
+        )
+
+
+def _home_of(key: str, read: Mapping[str, Read | None]) -> str | None:
+    """Return a hint where a key belongs to another block: `lr` to the optimizer's."""
+    homes = ["train"] if key in annotations_of(TrainSpec) else []
+    for kind, found in read.items():
+        if found is not None and any(knob.name == key for knob in found.entry.knobs):
+            homes.append(kind)
+    return f"did you mean {' or '.join(f'{home}.{key}' for home in homes)}?" if homes else None

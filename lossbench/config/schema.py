@@ -17,10 +17,10 @@ from pydantic.errors import PydanticUserError
 from lossbench import plugins
 from lossbench.components.vocabulary import FilePath, Nested
 from lossbench.config.annotations import adapter, allows_none, mark
-from lossbench.config.blocks import annotations_of, block_of
 from lossbench.config.defaults import COMPONENTS
 from lossbench.config.files import EXTENDS
 from lossbench.config.merge import IMPL, NAME
+from lossbench.config.options import annotations_of, block_of
 from lossbench.config.read import ONE_COMPONENT
 from lossbench.config.spec import OPTIONS, Implementation, NoOptions, RunSpec, TrainSpec
 from lossbench.registry import KINDS, Entry, Knob

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from lossbench.config.annotations import describe
-from lossbench.config.blocks import annotations_of
 from lossbench.config.defaults import COMPONENTS, EXAMPLES
 from lossbench.config.fit import default_metrics
+from lossbench.config.options import annotations_of
 from lossbench.config.schema import field_docs
 from lossbench.config.spec import OPTIONS, TrainSpec
 from lossbench.config.write import dump_plain

@@ -45,6 +45,8 @@ def test_the_unchanged_config_is_good() -> None:
         # unknown names
         ({"losss": "mse"}, "losss", "unknown key 'losss'", "did you mean loss?"),
         ({"epochs": "3"}, "epochs", "unknown key 'epochs'", "did you mean train.epochs?"),
+        ({"lr": "3"}, "lr", "unknown key 'lr'", "did you mean optimizer.lr?"),
+        ({"train": "{lr: 3}"}, "lr", "unknown key 'lr' in train", "did you mean optimizer.lr?"),
         ({"loss": "msee"}, "msee", "there is no loss 'msee'", "did you mean mse"),
         ({"loss": "relu"}, "relu", "there is no loss 'relu'", "'relu' is an activation, not loss"),
         ({"loss": "zero_one"}, "zero_one", "'zero_one' cannot be a loss", "metric"),
