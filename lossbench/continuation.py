@@ -9,6 +9,7 @@ from lossbench import plugins
 from lossbench.config.spec import Choice, RunSpec
 from lossbench.differences import describe
 from lossbench.errors import RunError
+from lossbench.registry import schedule as schedules
 from lossbench.rundir import RunDirectory
 
 HARMLESS = ("train.epochs", "train.checkpoint_every", "train.device", "train.threads")
@@ -108,9 +109,11 @@ def refuse_finished(directory: RunDirectory, record: Mapping[str, Any], spec: Ru
             "train.early_stopping.patience=...",
         )
     if spec.train.epochs == made:
+        more = f"to go on: lossbench train --resume {directory.argument} train.epochs={2 * made}"
+        bound = bound_to_length(spec)
         raise RunError(
             f"run {directory.id} is done: {made} epochs",
-            hint=f"to go on: lossbench train --resume {directory.argument} train.epochs={2 * made}",
+            hint=more if bound is None else f"its schedule {bound} ends there: start a new run",
         )
 
 
@@ -134,18 +137,22 @@ def refuse_epochs(spec: RunSpec, epochs_before: int, checkpoint: Mapping[str, An
             f"the run has made {checkpoint['epoch']} epochs: "
             f"train.epochs={spec.train.epochs} is behind it"
         )
-    depending = [choice.name for choice in _schedules(spec.schedule) if _needs_total(choice)]
-    if depending:
+    bound = bound_to_length(spec)
+    if bound is not None:
+        free = [name for name, entry in schedules.items() if not entry.facts.total]
         raise RunError(
-            f"the schedule {depending[0]} depends on the length of the run: the {epochs_before} "
+            f"the schedule {bound} depends on the length of the run: the {epochs_before} "
             f"epochs it was planned for cannot become {spec.train.epochs}",
-            hint="start a new run with that many epochs; or use a schedule that needs no total "
-            "(constant, step, exponential, inverse_sqrt)",
+            hint=f"start a new run with that many epochs; free of the length: {', '.join(free)}",
         )
 
 
-def _needs_total(choice: Choice) -> bool:
-    return bool(plugins.resolve(choice).facts.total)
+def bound_to_length(spec: RunSpec) -> str | None:
+    """Return the schedule whose rates depend on the length of the run; none where none does."""
+    for choice in _schedules(spec.schedule):
+        if plugins.resolve(choice).facts.total:
+            return choice.name
+    return None
 
 
 def _schedules(value: Any) -> list[Choice]:

@@ -310,14 +310,12 @@ class RunDirectory:
         return storage.claimed(self.metrics)
 
     def status(self) -> str:
-        """Return what became of the run: what run.json says, "killed", or "broken" (no run.json)."""
+        """Return what run.json says; "killed" where nobody runs it, "broken" without one."""
         try:
             status = str(self.read_record().get("status"))
         except RunError:
             return "broken"
-        if status == "running" and not self.is_running():
-            return "killed"
-        return status
+        return "killed" if status == "running" and not self.is_running() else status
 
 
 # --- finding ----------------------------------------------------------------------------------

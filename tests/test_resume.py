@@ -263,6 +263,9 @@ def test_a_schedule_that_knows_the_end_cannot_be_made_longer(tmp_path: Path) -> 
         session.resume(result.id, ["train.epochs=8"], runs_dir=tmp_path)
     assert result.run.record["status"] == "done"
     assert result.run.record["config"]["train"]["epochs"] == 4
+    with pytest.raises(RunError, match="is done: 4 epochs") as caught:
+        session.resume(result.id, runs_dir=tmp_path)
+    assert "its schedule cosine_with_warmup ends there" in str(caught.value.hint)
 
 
 def test_a_run_that_stopped_early_stays_stopped(tmp_path: Path) -> None:
@@ -320,6 +323,15 @@ def test_changes_of_the_past_are_refused(cut: RunDirectory, override: str, said:
     error = refused(cut, override)
     assert said in error.message
     assert "may change: train.epochs" in str(error.hint)
+
+
+def test_the_plan_of_the_first_step_is_kept(
+    cut: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version may plan otherwise; the other way of computing has other last bits."""
+    planned = cut.read_record()["plan"]
+    monkeypatch.setattr("lossbench.training.plan.FUSE_BELOW", 0)
+    assert session.resume(cut.id, runs_dir=tmp_path).job.plan.record() == planned
 
 
 def test_wrong_overrides_point_at_the_argument(cut: RunDirectory) -> None:
