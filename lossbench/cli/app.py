@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from lossbench._version import __version__
 from lossbench.cli.output import Output, error_record, print_json
-from lossbench.errors import LossbenchError, UsageError
+from lossbench.errors import ConfigError, LossbenchError, UsageError
 
 BROKEN_PIPE = 141
 """128 + SIGPIPE: what a shell reports of a program whose reader went away (`... | head`)."""
@@ -237,8 +237,11 @@ def _fail(error: LossbenchError, output: Output, *, traced: bool = False) -> int
     from lossbench.views.console import clean, open_console
 
     console = open_console(stderr=True)
-    text = Text.assemble(("error: ", "bold red"), clean(error.message))
-    console.print(text, soft_wrap=True)
+    message = clean(error.message)
+    if isinstance(error, ConfigError) and len(error.problems) > 1:
+        # Each problem begins a line with its place, where editors look for it.
+        message = f"{len(error.problems)} problems in the config\n{message}"
+    console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
     if error.hint:
         console.print(Text(f"  {clean(error.hint)}", style="cyan"), soft_wrap=True)
     return error.exit_code

@@ -22,18 +22,17 @@ def list_components(
     ] = None,
 ) -> None:
     """List the components that a config may name."""
-    from lossbench.registry import KINDS, registry_of
+    from lossbench.registry import registry_of
     from lossbench.views import catalogue
 
     if kind is None:
-        counts = {catalogue.plural(name): len(registry) for name, registry in KINDS.items()}
-        output.result({"kinds": counts}, catalogue.show_kinds)
+        output.result({"kinds": catalogue.kinds_record()}, catalogue.show_kinds)
         output.note("lossbench list losses: all of a kind; lossbench show NAME: one of them")
         return
     try:
         registry = registry_of(kind)
     except UnknownNameError as error:
-        plurals = (catalogue.plural(name) for name in KINDS)
+        plurals = list(catalogue.kinds_record())
         raise UnknownNameError("kind of component", kind, plurals) from error
     records = [catalogue.entry_record(entry) for entry in registry.values()] if output.json else []
     output.result(

@@ -9,7 +9,7 @@ import typer
 from lossbench.cli.app import command, plot_app
 from lossbench.cli.output import Output, write_output
 from lossbench.cli.runs import RUNS_DIR, RunsDir
-from lossbench.errors import LossbenchError, RunError
+from lossbench.errors import RunError
 
 if TYPE_CHECKING:
     from lossbench.runs import Run
@@ -81,8 +81,11 @@ def draw_into(directory: Path, output: Output) -> list[Path]:
             path = plots / f"{CURVES}.{ending}"
             write_output(path, encode(figure, ending))
             written.append(path)
-    except LossbenchError as error:
-        output.warn(f"no picture: {error.message}")
+    # The run is done and saved: whatever is wrong with its picture must not make it a failure.
+    except Exception as error:
+        if output.debug:
+            raise
+        output.warn(f"no picture: {error}")
     return written
 
 
