@@ -9,7 +9,7 @@ user's own file is read as a syntax tree.
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from lossbench.config.merge import merge
 from lossbench.config.options import annotations_of, read_block
 from lossbench.config.overrides import lay_over
 from lossbench.config.problems import Problems
-from lossbench.config.spec import Choice, RunSpec, TrainSpec
+from lossbench.config.spec import RunSpec, TrainSpec
 from lossbench.config.values import INVALID, check
 from lossbench.config.write import dump_plain
 from lossbench.config.yaml import Node, from_python
@@ -80,24 +80,8 @@ def _read(root: Node, text: str, name: str, overrides: Sequence[str]) -> Loaded:
     spec = _Reader(root, problems).spec(name)
     problems.raise_any()
     assert spec is not None  # no problem, so every part was read
-    files = dict.fromkeys(choice.file for choice in choices_of(spec) if choice.file is not None)
+    files = dict.fromkeys(choice.file for choice in spec.components() if choice.file is not None)
     return Loaded(spec, text, tuple(files))
-
-
-def choices_of(spec: RunSpec) -> Iterator[Choice]:
-    """Yield every component of a run, those within knobs included."""
-    for field in dataclasses.fields(spec):
-        yield from _choices(getattr(spec, field.name))
-
-
-def _choices(value: Any) -> Iterator[Choice]:
-    if isinstance(value, tuple):
-        for item in value:
-            yield from _choices(item)
-    elif isinstance(value, Choice):
-        yield value
-        for knob in value.knobs.values():
-            yield from _choices(knob)
 
 
 def _as_name(stem: str) -> str:

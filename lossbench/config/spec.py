@@ -5,8 +5,8 @@ train the same run.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -197,3 +197,23 @@ class RunSpec:
     schedule: Choice | None = None
     metrics: tuple[Choice, ...] = ()
     train: TrainSpec = field(default_factory=TrainSpec)
+
+    def components(self) -> Iterator[Choice]:
+        """Yield every component of the run, those within knobs included."""
+        for part in fields(self):
+            yield from _choices(getattr(self, part.name))
+
+    def own_files(self) -> tuple[Path, ...]:
+        """Return the user's own files that the run is made of."""
+        files = (choice.file for choice in self.components() if choice.file is not None)
+        return tuple(dict.fromkeys(files))
+
+
+def _choices(value: Any) -> Iterator[Choice]:
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _choices(item)
+    elif isinstance(value, Choice):
+        yield value
+        for knob in value.knobs.values():
+            yield from _choices(knob)

@@ -16,7 +16,7 @@ from lossbench.components.modules import batch_statistics
 from lossbench.components.vocabulary import Target
 from lossbench.config.spec import RunSpec, ScheduleOptions
 from lossbench.errors import UsageError
-from lossbench.plugins import resolve
+from lossbench.plugins import resolve, user_code
 from lossbench.training.applied import applied
 from lossbench.training.data import Prepared, Scaling, load
 from lossbench.training.device import choose_device
@@ -46,6 +46,11 @@ def build(specs: Sequence[RunSpec], plan: Plan | None = None) -> Job:
     """
     specs = tuple(specs)
     _check_alike(specs)
+    with user_code(*specs[0].own_files()):
+        return _build(specs, plan)
+
+
+def _build(specs: tuple[RunSpec, ...], plan: Plan | None) -> Job:
     first = specs[0]
     prepared = load(first.dataset, resolve(first.dataset))
     parts = Parts(first, prepared.target, prepared.inputs)
@@ -158,7 +163,8 @@ def _check_batches(spec: RunSpec, parts: Parts, order: Order, batch_size: int) -
 
 def _probe(parts: Parts, spec: RunSpec, split: Split, batch_size: int) -> tuple[Sizes, Tensor]:
     model = parts.model(spec.train.seed)
-    sizes, raw = probe(model, split.inputs[:batch_size], split.target[:batch_size])
+    inputs, target = split.inputs[:batch_size], split.target[:batch_size]
+    sizes, raw = probe(model, inputs, target, spec.own_files())
     if raw.shape[1] != parts.heads.outputs:
         raise UsageError(
             f"the network gives {raw.shape[1]} outputs, "

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossbench.plugins import user_code
 from lossbench.training.events import (
     EpochDone,
     Evaluated,
@@ -36,7 +37,7 @@ def train(job: Job, state: dict[str, Any] | None = None) -> Iterator[Event]:
 
     With the state of a SafePoint, go on from there exactly as if there had been no break.
     """
-    with _threads(job.plan.threads):
+    with _threads(job.plan.threads), user_code(*job.specs[0].own_files()):
         progress = _Progress(job)
         if state is not None:
             progress.load(state)

@@ -1,5 +1,7 @@
 """One batch through a model, before anything is decided: does it fit, and how large is it?"""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -7,15 +9,19 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lossbench.errors import LossbenchError, UsageError
+from lossbench.plugins import blame
 from lossbench.training.model import Model
 from lossbench.training.plan import Sizes
 
 
-def probe(model: Model, inputs: Tensor, target: Tensor) -> tuple[Sizes, Tensor]:
+def probe(
+    model: Model, inputs: Tensor, target: Tensor, own_files: Sequence[Path] = ()
+) -> tuple[Sizes, Tensor]:
     """Send one batch forward and backward; returns the sizes and the raw outputs.
 
     Neither the weights nor the random state are changed.
-    Raises UsageError where the network, the loss and the data do not fit together.
+    Raises UsageError where the network, the loss and the data do not fit together, naming the
+    line where it is one of the user's own files.
     """
     seen: list[int] = []
 
@@ -34,6 +40,9 @@ def probe(model: Model, inputs: Tensor, target: Tensor) -> tuple[Sizes, Tensor]:
     except LossbenchError:
         raise
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        blamed = blame(error, *own_files)
+        if blamed is not None:
+            raise blamed from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(
             f"the network, the loss and the data do not fit together: {reason}",
