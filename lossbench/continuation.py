@@ -150,7 +150,9 @@ def refuse_epochs(spec: RunSpec, epochs_before: int, checkpoint: Mapping[str, An
 def bound_to_length(spec: RunSpec) -> str | None:
     """Return the schedule whose rates depend on the length of the run; none where none does."""
     for choice in _schedules(spec.schedule):
-        if plugins.resolve(choice).facts.total:
+        facts = plugins.resolve(choice).facts
+        # A combination depends on the length where one of its parts does; they are in the list.
+        if not callable(facts.total) and facts.needs_total(choice.knobs):
             return choice.name
     return None
 
