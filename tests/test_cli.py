@@ -521,6 +521,25 @@ def test_colour_is_for_terminals_and_can_be_forced_and_forbidden(
     assert "\x1b" not in call("list", "--json").out
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("lossbench tra", "train"),
+        ("lossbench list loss", "losses"),
+        ("lossbench show hub", "huber"),
+        ("lossbench runs show lat", "latest"),
+        ("lossbench train --resu", "--resume"),
+    ],
+)
+def test_the_shell_completes_commands_components_and_runs(
+    call: Call, monkeypatch: pytest.MonkeyPatch, line: str, expected: str
+) -> None:
+    monkeypatch.setenv("_LOSSBENCH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+    assert expected in call().out.split()
+
+
 # --- as a process of its own ------------------------------------------------------------------
 
 PROGRAM = [sys.executable, "-m", "lossbench"]

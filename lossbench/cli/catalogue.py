@@ -14,11 +14,30 @@ if TYPE_CHECKING:
     from lossbench.registry import Entry
 
 
+def complete_kind(incomplete: str) -> list[str]:
+    """Return the kinds that a half-typed word may become."""
+    from lossbench.views.catalogue import kinds_record
+
+    return [kind for kind in kinds_record() if kind.startswith(incomplete)]
+
+
+def complete_component(incomplete: str) -> list[str]:
+    """Return the components that a half-typed word may become."""
+    from lossbench.registry import KINDS
+
+    names = {name for registry in KINDS.values() for name in registry}
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
 @command(app, "list", panel=CATALOGUE)
 def list_components(
     output: Output,
     kind: Annotated[
-        str | None, typer.Argument(help="losses, activations, optimizers, ...; without: all kinds.")
+        str | None,
+        typer.Argument(
+            help="losses, activations, optimizers, ...; without: all kinds.",
+            autocompletion=complete_kind,
+        ),
     ] = None,
 ) -> None:
     """List the components that a config may name."""
@@ -44,7 +63,12 @@ def list_components(
 @command(app, "show", panel=CATALOGUE)
 def show(
     output: Output,
-    name: Annotated[str, typer.Argument(help="A component's name, an alias, or torch's name.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A component's name, an alias, or torch's name.", autocompletion=complete_component
+        ),
+    ],
     kind: Annotated[
         str | None, typer.Option(help="Where several kinds have one of that name: which.")
     ] = None,

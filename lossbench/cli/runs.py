@@ -13,15 +13,28 @@ from lossbench.errors import UsageError, suggest
 if TYPE_CHECKING:
     from rich.console import Console
 
+RUNS_DIR = Path("runs")
+EXPORT_FORMATS = ("csv", "json")
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Return the runs here that a half-typed id may become."""
+    from lossbench.rundir import all_runs
+
+    names = ["latest", *(run.id for run in all_runs(RUNS_DIR))]
+    return [name for name in names if name.startswith(incomplete)]
+
+
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where runs lie.")]
 RunArgument = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="An id, its beginning, a path, or latest.", show_default=False
+        metavar="RUN",
+        help="An id, its beginning, a path, or latest.",
+        show_default=False,
+        autocompletion=complete_run,
     ),
 ]
-RUNS_DIR = Path("runs")
-EXPORT_FORMATS = ("csv", "json")
 
 
 @group(runs_app)

@@ -1,7 +1,8 @@
 """The commands that compute: train, predict."""
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,21 +46,18 @@ def train(
 ) -> int | None:
     """Train a run; everything about it lies in its run directory."""
     from lossbench import session
+    from lossbench.config.read import load
 
     options = _options(device=device, seed=seed, name=name)
     given = [*(overrides or ()), *options]
+    if resume is not None and dry_run:
+        raise UsageError("--dry-run and --resume do not go together")
     with _pointing_at(options):
         if resume is not None:
-            if dry_run:
-                raise UsageError("--dry-run and --resume do not go together")
-            running = session.resume(
-                resume, _only_overrides(config, given), runs_dir=runs_dir, command=output.command
-            )
+            changes = _only_overrides(config, given)
+            running = session.resume(resume, changes, runs_dir=runs_dir, command=output.command)
         else:
-            path = _config_file(config)
-            from lossbench.config.read import load
-
-            loaded = load(path, given)
+            loaded = load(_config_file(config), given)
             if dry_run:
                 _print_dry_run(output, session.dry_run(loaded))
                 return None
@@ -67,23 +65,20 @@ def train(
     return _report(output, _watch(output, running), running, runs_dir)
 
 
-class _pointing_at:  # noqa: N801 - used as a word: with _pointing_at(options)
+@contextlib.contextmanager
+def _pointing_at(options: Mapping[str, str]) -> Iterator[None]:
     """Let the errors of overrides that came from options name the option that was typed."""
+    try:
+        yield
+    except ConfigError as error:
+        if not options:
+            raise
+        raise ConfigError([_renamed(problem, options) for problem in error.problems]) from error
 
-    def __init__(self, options: dict[str, str]) -> None:
-        self._options = options
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not self._options or not isinstance(error, ConfigError):
-            return
-        raise ConfigError([self._renamed(problem) for problem in error.problems]) from error
-
-    def _renamed(self, problem: Problem) -> Problem:
-        typed = self._options.get(problem.place.argument or "")
-        return problem if typed is None else replace(problem, place=Place(argument=typed))
+def _renamed(problem: Problem, options: Mapping[str, str]) -> Problem:
+    typed = options.get(problem.place.argument or "")
+    return problem if typed is None else replace(problem, place=Place(argument=typed))
 
 
 def _options(*, device: str | None, seed: int | None, name: str | None) -> dict[str, str]:

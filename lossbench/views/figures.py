@@ -140,32 +140,29 @@ def _many_runs(runs: Sequence[Shown]) -> Figure:
     names = dict.fromkeys(
         name for run in runs for name in run.curves.evaluations.get("validation", {})
     )
-    for name in names:
-        held = [
-            (hue, run, run.curves.evaluations["validation"][name])
-            for hue, run in enumerate(runs)
-            if name in run.curves.evaluations.get("validation", {})
-        ]
-        label = _loss_label(runs) if name == "loss" else _words(name)
-        curves = [curve for _, _, curve in held]
-        panels.append(
-            Panel(
-                "epoch",
-                f"validation {label}",
-                tuple(_evaluations(curve, hue, run.label, by="epochs") for hue, run, curve in held),
-                marks=tuple(
-                    mark
-                    for hue, run, curve in held
-                    for mark in _best_mark(run, curve, hue, "epochs", "best weights", upright=False)
-                ),
-                log_y=(
-                    wants_log(*(curve.values for curve in curves))
-                    if name == "loss"
-                    else _error_over_decades(held[0][1], name, curves)
-                ),
-            )
-        )
+    panels += [_overlaid(runs, name) for name in names]
     return Figure(tuple(panels))
+
+
+def _overlaid(runs: Sequence[Shown], name: str) -> Panel:
+    """Return the panel of one validation metric, with every run that has it."""
+    held = [
+        (hue, run, run.curves.evaluations["validation"][name])
+        for hue, run in enumerate(runs)
+        if name in run.curves.evaluations.get("validation", {})
+    ]
+    curves = [curve for _, _, curve in held]
+    return Panel(
+        "epoch",
+        f"validation {_loss_label(runs) if name == 'loss' else _words(name)}",
+        tuple(_evaluations(curve, hue, run.label, by="epochs") for hue, run, curve in held),
+        marks=tuple(
+            mark
+            for hue, run, curve in held
+            for mark in _best_mark(run, curve, hue, "epochs", "best weights", upright=False)
+        ),
+        log_y=_error_over_decades(held[0][1], name, curves),
+    )
 
 
 def _training(steps: Series, hue: int, label: str, raw: str | None) -> list[Line]:
@@ -206,8 +203,10 @@ def _best_mark(
 
 
 def _error_over_decades(run: Shown, name: str, curves: Sequence[Series]) -> bool:
-    """Errors may need a logarithmic axis; scores near 1 never do."""
-    return run.lower_is_better.get(name, False) and wants_log(*(curve.values for curve in curves))
+    """Losses and errors may need a logarithmic axis; scores near 1 never do."""
+    return run.lower_is_better.get(name, name == "loss") and wants_log(
+        *(curve.values for curve in curves)
+    )
 
 
 def _outcome(run: Shown) -> str:
