@@ -102,8 +102,8 @@ output; more become one output per class (one against the rest)."""
 PredictionKind = Literal[
     "real", "log", "logits", "scores", "log_probabilities", "probabilities", "positive", "raw"
 ]
-"""What a loss wants from the network: any number, its logarithm, logits (softmax or sigmoid within),
-margin scores (the sign decides), the outputs of a log-softmax, of a softmax or sigmoid, or
+"""What a loss wants from the network: any number, its logarithm, logits (softmax or sigmoid are
+within the loss), margin scores (the sign decides), the outputs of a log-softmax, of a softmax or sigmoid, or
 positive numbers (softplus). `raw` is what a user's own loss gets that declares nothing: the
 network's outputs as they are, which are logits where the targets are classes or labels."""
 

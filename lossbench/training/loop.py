@@ -163,7 +163,7 @@ class _Progress:
     def _finish(self) -> Iterator[Event]:
         """Look at the whole training split, and once at the test split with the best weights."""
         job, whole = self.job, ~self.diverged
-        epoch = min(self.epoch, job.epochs)
+        epoch = max(1, -(-self.step // job.steps_per_epoch))  # the one that the last step was in
         if whole.any():
             yield Evaluated(self.step, epoch, "train", self._values("train"), whole)
         if whole.any() and "test" in job.splits:

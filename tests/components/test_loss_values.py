@@ -257,5 +257,5 @@ def test_torchs_spellings(spelling: str, name: str) -> None:
 
 def test_what_poisson_wants_from_the_network_depends_on_a_knob() -> None:
     facts = loss["poisson_nll"].facts
-    assert facts.prediction_with({"log_input": True, "full": False, "eps": 1e-8}) == "real"
+    assert facts.prediction_with({"log_input": True, "full": False, "eps": 1e-8}) == "log"
     assert facts.prediction_with({"log_input": False, "full": False, "eps": 1e-8}) == "positive"
