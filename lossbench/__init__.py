@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from lossbench._version import __version__
 
 if TYPE_CHECKING:
-    from lossbench.runs import load
-    from lossbench.session import train
+    from lossbench.rundir.runs import load
+    from lossbench.session.actions import train
 
     activations: Any
     losses: Any
 
 __all__ = ["__version__", "activations", "load", "losses", "train"]
 
-_MODULES = {"load": "lossbench.runs", "train": "lossbench.session"}
+_MODULES = {"load": "lossbench.rundir.runs", "train": "lossbench.session.actions"}
 _KINDS = {"activations": "activation", "losses": "loss"}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lossbench.components.vocabulary import LossFacts
+from lossbench.components.declarations import LossFacts
 from lossbench.config.annotations import adapter, describe, show
 from lossbench.errors import UnknownNameError, UsageError
 from lossbench.kernels import activation_function, fill, loss_function, reduce

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, get_args, get_origin
 
-from lossbench.components.vocabulary import ActivationFacts, LossFacts, Terms
+from lossbench.components.declarations import ActivationFacts, LossFacts
+from lossbench.components.vocabulary import Terms
 from lossbench.errors import UnknownNameError, UsageError
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import Entry, Knob

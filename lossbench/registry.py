@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lossbench.components.vocabulary import (
+from lossbench.components.declarations import (
     ActivationFacts,
     DatasetFacts,
     LayerFacts,

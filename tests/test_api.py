@@ -29,7 +29,7 @@ def test_the_import_is_light() -> None:
 
 
 def test_the_session_imports_no_torch_by_itself() -> None:
-    program = "import sys, lossbench.session; print('torch' in sys.modules)"
+    program = "import sys, lossbench.session.actions; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert answer.stdout.strip() == "False", answer.stderr
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from lossbench import plugins
-from lossbench.components.vocabulary import FITS, Data, LossFacts, NonNegative
+from lossbench.components.declarations import LossFacts
+from lossbench.components.vocabulary import FITS, Data, NonNegative
 from lossbench.config.read import load, load_text
 from lossbench.errors import ConfigError, UsageError
-from lossbench.outline import COMPUTED
+from lossbench.plugins.syntax import COMPUTED
 from lossbench.registry import REQUIRED
 
 LOSSES = '''
@@ -352,7 +353,7 @@ def test_the_other_kinds(tmp_path: Path) -> None:
         """
         import numpy as np
         from torch import nn
-        from lossbench.components.vocabulary import Parameter
+        from lossbench.components.declarations import Parameter
         from lossbench.registry import activation, metric
 
         def spiral(seed, *, samples: int = 5):

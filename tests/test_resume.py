@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from lossbench import session
 from lossbench.config.read import load
 from lossbench.errors import LossbenchError, RunError, UsageError
-from lossbench.rundir import RunDirectory, all_runs
-from lossbench.session import Session
+from lossbench.rundir.directory import RunDirectory
+from lossbench.rundir.finding import all_runs
+from lossbench.session import actions as session
+from lossbench.session.actions import Session
 from lossbench.training.events import EpochDone, SafePoint
 
 EVERY_POINT = "train.checkpoint_every=0.000001"
@@ -107,7 +108,8 @@ KILLED = '''
 
 import os, pathlib, signal, sys
 
-from lossbench import session, storage
+from lossbench.session import actions as session
+from lossbench.rundir import storage
 from lossbench.config.read import load
 from lossbench.training import build, loop, predict  # imported once, inherited by every child
 

@@ -16,13 +16,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossbench import records, rundir, runs, storage
-from lossbench.differences import differences
 from lossbench.errors import RunError, StorageError, UsageError
-from lossbench.recorder import Recorder
-from lossbench.rundir import RunDirectory, all_runs, find
-from lossbench.storage import safe_name
-from lossbench.summary import summarize
+from lossbench.rundir import directory as rundir
+from lossbench.rundir import records, runs, storage
+from lossbench.rundir.differences import differences
+from lossbench.rundir.directory import RunDirectory
+from lossbench.rundir.finding import all_runs, find
+from lossbench.rundir.recorder import Recorder
+from lossbench.rundir.storage import safe_name
+from lossbench.rundir.summary import summarize
 from lossbench.training.events import EpochDone, Evaluated, SafePoint, StepsDone
 
 
@@ -61,7 +63,7 @@ def strict(text: str | bytes) -> Any:
 def test_the_path_says_name_time_and_seed(tmp_path: Path) -> None:
     directory = RunDirectory.create(tmp_path / "runs", "cubic-adam", 10)
     assert directory.path.parent == tmp_path / "runs" / "cubic-adam"
-    assert rundir._ID.fullmatch(directory.id)
+    assert rundir.ID.fullmatch(directory.id)
     assert "-s10-" in directory.id
 
 
@@ -87,7 +89,7 @@ def test_two_processes_in_one_second_do_not_meet(tmp_path: Path) -> None:
     """Both draw from two names only, so that they would collide all the time."""
     program = (
         "import sys, pathlib\n"
-        "from lossbench import rundir\n"
+        "from lossbench.rundir import directory as rundir\n"
         "rundir._random.choices = lambda letters, k: rundir._random.sample('bc', 1) * 4\n"
         "rundir._COLLISIONS = 1000\n"
         "rundir._new_id = lambda seed: 's' + ''.join("
@@ -617,7 +619,7 @@ def test_listing_and_showing_import_no_torch(tmp_path: Path) -> None:
     directory.metrics.write_text('{"step": 1, "epoch": 1, "split": "train", "loss": 0.5}\n')
     program = (
         "import sys, pathlib, lossbench\n"
-        "from lossbench import runs\n"
+        "from lossbench.rundir import runs\n"
         f"where = pathlib.Path({str(tmp_path)!r})\n"
         "line, = runs.overview(where)\n"
         "assert (line['loss'], line['optimizer']) == ('mse', 'adam')\n"

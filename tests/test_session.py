@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossbench import records, rundir, session
 from lossbench.config.read import Loaded, load
-from lossbench.divergence import causes
 from lossbench.errors import (
     DataError,
     DivergedError,
@@ -24,8 +22,13 @@ from lossbench.errors import (
     StorageError,
     UsageError,
 )
-from lossbench.rundir import RunDirectory, all_runs
-from lossbench.session import RunResult, Session
+from lossbench.rundir import directory as rundir
+from lossbench.rundir import records
+from lossbench.rundir.directory import RunDirectory
+from lossbench.rundir.finding import all_runs, find
+from lossbench.session import actions as session
+from lossbench.session.actions import RunResult, Session
+from lossbench.session.divergence import causes
 from lossbench.training.events import Event, Finished, SafePoint, StepsDone
 
 CONFIG: dict[str, Any] = {
@@ -292,7 +295,7 @@ def event_stream(monkeypatch: pytest.MonkeyPatch, *, break_after: int) -> None:
                 raise ZeroDivisionError(f"after {number}")
 
     monkeypatch.setattr("lossbench.training.loop.train", train)
-    monkeypatch.setattr("lossbench.running.loop.train", train)
+    monkeypatch.setattr("lossbench.session.running.loop.train", train)
 
 
 # --- divergence -------------------------------------------------------------------------------
@@ -510,4 +513,4 @@ def test_a_run_is_exported_whole(finished: RunResult) -> None:
 
 def test_runs_lie_apart(finished: RunResult) -> None:
     assert [run.path for run in all_runs(finished.path.parent.parent)] == [finished.path]
-    assert rundir.find(finished.path.parent.parent, "latest").path == finished.path
+    assert find(finished.path.parent.parent, "latest").path == finished.path

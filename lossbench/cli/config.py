@@ -76,7 +76,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of configs, for an editor."""
     from lossbench.config.schema import json_schema
-    from lossbench.records import json_text
+    from lossbench.rundir.records import json_text
 
     document = json_schema()
     if file is None:

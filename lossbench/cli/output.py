@@ -70,7 +70,7 @@ class Output:
 
 def print_json(document: Any) -> None:
     """Print a document as strict JSON on stdout."""
-    from lossbench.records import json_text
+    from lossbench.rundir.records import json_text
 
     sys.stdout.write(json_text(document))
 
@@ -80,7 +80,7 @@ def write_output(path: Path, content: bytes) -> None:
 
     Raises StorageError.
     """
-    from lossbench import storage
+    from lossbench.rundir import storage
 
     if path.exists() and not path.is_file():
         with storage.storing(path):

@@ -12,7 +12,7 @@ from lossbench.cli.runs import RUNS_DIR, RunsDir
 from lossbench.errors import RunError
 
 if TYPE_CHECKING:
-    from lossbench.runs import Run
+    from lossbench.rundir.runs import Run
     from lossbench.views.figures import Figure, Shown
 
 CURVES = "curves"
@@ -52,7 +52,7 @@ def figure_of(references: Sequence[str | Path], runs_dir: Path) -> "Figure":
 
     Raises RunError where a run has recorded nothing yet.
     """
-    from lossbench.runs import load
+    from lossbench.rundir.runs import load
     from lossbench.views.figures import runs_figure
     from lossbench.views.labels import labels
 
@@ -70,7 +70,7 @@ def figure_of(references: Sequence[str | Path], runs_dir: Path) -> "Figure":
 
 def draw_into(directory: Path, output: Output) -> list[Path]:
     """Draw a run's curves into its own plots/; a picture that fails fails no run."""
-    from lossbench.rundir import RunDirectory
+    from lossbench.rundir.directory import RunDirectory
     from lossbench.views.draw import encode
 
     plots = RunDirectory(directory).plots

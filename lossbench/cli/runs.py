@@ -19,7 +19,7 @@ EXPORT_FORMATS = ("csv", "json")
 
 def complete_run(incomplete: str) -> list[str]:
     """Return the runs here that a half-typed id may become."""
-    from lossbench.rundir import all_runs
+    from lossbench.rundir.finding import all_runs
 
     names = ["latest", *(run.id for run in all_runs(RUNS_DIR))]
     return [name for name in names if name.startswith(incomplete)]
@@ -46,7 +46,7 @@ def runs(output: Output, invoked: str | None = None) -> int | None:
 @command(runs_app, "ls")
 def list_runs(output: Output, runs_dir: RunsDir = RUNS_DIR) -> None:
     """List all runs, the newest last."""
-    from lossbench.runs import overview
+    from lossbench.rundir.runs import overview
 
     found = overview(runs_dir)
 
@@ -67,7 +67,7 @@ def _nothing(console: "Console") -> None:
 @command(runs_app, "show")
 def show_run(output: Output, run: RunArgument, runs_dir: RunsDir = RUNS_DIR) -> None:
     """Show all that is known of a run."""
-    from lossbench.runs import show
+    from lossbench.rundir.runs import show
 
     record = show(run, runs_dir)
 
@@ -87,7 +87,7 @@ def diff(
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Compare two runs: what differs in their configs, and how far their results differ."""
-    from lossbench.runs import compare
+    from lossbench.rundir.runs import compare
 
     record = compare(left, right, runs_dir)
 
@@ -111,7 +111,7 @@ def remove(
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Remove runs at once, without asking; nothing is removed unless all of them are found."""
-    from lossbench.runs import remove
+    from lossbench.rundir.runs import remove
 
     removed = remove(run, runs_dir)
     output.text("\n".join(removed), {"removed": removed})
@@ -131,7 +131,7 @@ def export(
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Export the metrics as CSV, or the whole run as JSON."""
-    from lossbench.runs import export as export_run
+    from lossbench.rundir.runs import export as export_run
 
     ending = file.suffix.removeprefix(".").lower() if file is not None else ""
     chosen = form or (ending if ending in EXPORT_FORMATS else "json" if output.json else "csv")

@@ -18,7 +18,7 @@ from lossbench.errors import ConfigError, Place, Problem, UsageError, suggest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lossbench.session import RunResult, Session
+    from lossbench.session.actions import RunResult, Session
 
 
 @command(app, "train", panel=TRAIN)
@@ -45,8 +45,8 @@ def train(
     ] = False,
 ) -> int | None:
     """Train a run; everything about it lies in its run directory."""
-    from lossbench import session
     from lossbench.config.read import load
+    from lossbench.session import actions as session
 
     options = _options(device=device, seed=seed, name=name)
     given = [*(overrides or ()), *options]
@@ -216,8 +216,8 @@ def predict(
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Predict with a trained run, a row for each sample."""
-    from lossbench import session
-    from lossbench.records import csv_text, json_text
+    from lossbench.rundir.records import csv_text, json_text
+    from lossbench.session import actions as session
 
     ending = "csv" if file is None else file.suffix.removeprefix(".").lower()
     if ending not in EXPORT_FORMATS:

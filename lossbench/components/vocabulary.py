@@ -1,17 +1,16 @@
-"""The words that components share: ranges of knobs, kinds of target and prediction, declarations.
+"""The words that components share: ranges of knobs, kinds of target and prediction, samples.
 
 A component is a formula with keyword-only knobs. What the formula alone cannot say is declared in
-the decorator with the words of this file; the rest of the program reads the declarations and knows
-no component by name.
+the decorator (components/declarations.py) with the words of this file.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from lossbench.lazy import Tensor, np, torch
+from lossbench.lazy import Tensor, nn, np
 
 # --- ranges of knobs --------------------------------------------------------------------------
 # A knob's annotation is its declaration. Knobs of type `float` (and fixed tuples of them) may be
@@ -80,14 +79,18 @@ def is_off(knob: Any) -> bool:
 
 # --- what a dataset gives and a loss takes ----------------------------------------------------
 
-TargetKind = Literal["real", "count", "class", "multilabel", "distribution"]
+TargetKind = Literal["real", "count", "class", "multilabel", "distribution", "objective"]
 """What a dataset's targets are: real numbers, counts (0, 1, 2, ...), one of C classes (an index),
-a set of labels (zeros and ones), or a probability for each class."""
+a set of labels (zeros and ones), or a probability for each class. An `objective` has none: what is
+trained is a point, and what is sought is the known minimum of a function of it."""
 
-Encoding = Literal["real", "count", "index", "zero_one", "plus_minus", "distribution", "labels"]
+Encoding = Literal[
+    "real", "count", "index", "zero_one", "plus_minus", "distribution", "labels", "objective"
+]
 """The form in which a loss wants its target: floats of the prediction's shape (`real`, `count`),
 class indices [N, ...] (`index`), {0, 1} or {-1, 1} of the prediction's shape, probabilities
-[N, C, ...], or lists of label indices padded with -1 (`labels`)."""
+[N, C, ...], lists of label indices padded with -1 (`labels`), or the points of the minimum [N, m, d]
+(`objective`)."""
 
 FITS: Mapping[TargetKind, tuple[Encoding, ...]] = {
     "real": ("real",),
@@ -95,17 +98,19 @@ FITS: Mapping[TargetKind, tuple[Encoding, ...]] = {
     "class": ("index", "zero_one", "plus_minus", "distribution", "labels"),
     "multilabel": ("zero_one", "plus_minus", "labels"),
     "distribution": ("distribution",),
+    "objective": ("objective",),
 }
 """Which encodings each kind of target can be given in. Two classes become one {0, 1} or {-1, 1}
 output; more become one output per class (one against the rest)."""
 
 PredictionKind = Literal[
-    "real", "log", "logits", "scores", "log_probabilities", "probabilities", "positive", "raw"
-]
+    "real", "log", "logits", "scores", "log_probabilities", "probabilities", "positive", "value",
+    "raw",
+]  # fmt: skip
 """What a loss wants from the network: any number, its logarithm, logits (softmax or sigmoid are
-within the loss), margin scores (the sign decides), the outputs of a log-softmax, of a softmax or sigmoid, or
-positive numbers (softplus). `raw` is what a user's own loss gets that declares nothing: the
-network's outputs as they are, which are logits where the targets are classes or labels."""
+within the loss), margin scores (the sign decides), the outputs of a log-softmax, of a softmax or
+sigmoid, positive numbers (softplus), or the value [N] of an objective. `raw` is what a user's own loss gets that declares
+nothing: the outputs as they are, which are logits where the targets are classes or labels."""
 
 NATURAL: tuple[Encoding, ...] = ("real", "index", "zero_one", "distribution")
 """The encodings of a user's own loss that declares nothing: the first that fits the data is taken,
@@ -116,8 +121,8 @@ so that real targets stay real, classes are indices, and labels are zeros and on
 class Target:
     """What the targets of a dataset are.
 
-    `size` is the number of values per sample (real, count), of classes, or of labels; `names` the
-    classes' or values' names where they have any.
+    `size` is the number of values per sample (real, count), of classes, of labels, or of the
+    coordinates of an objective's point; `names` the classes' or values' names where they have any.
     """
 
     kind: TargetKind
@@ -131,7 +136,7 @@ class Samples:
 
     Inputs: float32; a dataset may give float64, so that standardisation sees every digit.
     Targets: [N, d] float32 (or float64) for real and count, [N, ...] int64 for class, [N, L]
-    float32 for multilabel and distribution.
+    float32 for multilabel and distribution, [N, m, d] float32 for an objective with m minima.
     """
 
     inputs: "np.ndarray[Any, Any]"
@@ -155,6 +160,11 @@ class Data:
     and `standardize_target` say what suits the data unless the config says otherwise. `floor` is
     the lowest expected value on new data that any model can reach, by metric name and in the
     data's own units, where it is known.
+
+    A problem (targets of kind "objective") brings what is trained: `model` makes a module whose
+    parameters are the point and that gives, for inputs [N, ...], raw outputs [N, 1 + d]: the value
+    of the function, then the point. It is called under the trial's seed, as a network is. The
+    samples of `ordered` data are trained on in their order, never shuffled.
     """
 
     target: Target
@@ -167,24 +177,11 @@ class Data:
     standardize_target: bool = False
     notes: tuple[str, ...] = ()
     floor: Mapping[str, float] = field(default_factory=dict)
+    model: "Callable[[], nn.Module] | None" = None
+    ordered: bool = False
 
 
-# --- what components declare ------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A learned parameter of an activation or a loss.
-
-    `value` is its first value, `per` its shape: one number for the whole place in the network, or
-    one per channel (dimension 1). Either may be the name of a knob that says it. For losses
-    `shape` may instead be a function of (outputs, **knobs).
-    """
-
-    value: float | str = 0.0
-    per: str = "scalar"
-    shape: Callable[..., tuple[int, ...]] | None = None
-    initial: "Callable[..., Tensor] | None" = None
+# --- what a loss returns ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -210,272 +207,6 @@ class Terms:
     def mean(self) -> Tensor:
         """Return the weighted mean, as torch's `reduction="mean"`."""
         return self.values.mean() if self.weight is None else self.total() / self.weight.sum()
-
-
-@dataclass(frozen=True)
-class ActivationFacts:
-    """What an activation declares besides its formula.
-
-    range:        lowest and highest value (either may be infinite), for the default knobs.
-    kinks:        where the derivative (or the value) jumps; a knob's name stands for its value,
-                  "-name" for its negative, a function of (**knobs) for what it returns.
-    parameters:   learned parameters, passed by keyword.
-    elementwise:  false where a value depends on its neighbours (softmax, GLU).
-    output_shape: (shape without the batch dimension, **knobs) -> shape behind it, where it changes.
-    random:       draws random numbers in training: the kernel is then told `training`.
-    check:        (**knobs) -> None; raises UsageError where knobs contradict each other.
-    kernel_knobs: (knobs and learned parameters) -> keyword arguments of the kernel, where torch
-                  names or shapes them differently.
-    kernel_only:  why no formula can train, where none can.
-    """
-
-    range: tuple[float, float] = (-float("inf"), float("inf"))
-    kinks: tuple[float | str | Callable[..., float], ...] = ()
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    elementwise: bool = True
-    output_shape: Callable[..., tuple[int, ...]] | None = None
-    random: bool = False
-    check: Callable[..., None] | None = None
-    kernel_knobs: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
-    kernel_only: str | None = None
-
-    def kinks_with(self, knobs: Mapping[str, Any]) -> tuple[float, ...]:
-        """Return where the derivative jumps when the knobs have these values, in order."""
-
-        def position(kink: float | str | Callable[..., float]) -> float:
-            if callable(kink):
-                return float(kink(**knobs))
-            if isinstance(kink, str):
-                return -float(knobs[kink[1:]]) if kink.startswith("-") else float(knobs[kink])
-            return kink
-
-        return tuple(sorted({position(kink) for kink in self.kinks}))
-
-
-@dataclass(frozen=True)
-class LossFacts:
-    """What a loss declares besides its formula.
-
-    target:      the encodings it takes, the preferred one first (a single name or a tuple).
-    prediction:  what it wants from the network (with the default knobs: see `prediction_with`).
-    heads:       further network outputs per target, by argument name: {"variance": "positive"}.
-    weight:      (prediction, target, **knobs) -> what the mean divides by, elementwise, where the
-                 kernel's `reduction="none"` cannot say it; the formula returns it in its Terms.
-    whole_batch: one value for the batch: cannot be accumulated, refuses reduction "none".
-    zero_at_target: the loss of a perfect prediction is 0.
-    symmetric:   exchanging prediction and target changes nothing.
-    parameters:  learned parameters of its own.
-    state:       tensors that training changes, by name, with their first value: a number, or a
-                 function (outputs, **knobs) -> tensor. The loss takes them by keyword, and returns
-                 the new ones in its Terms.
-    log_target:  the knob that, where true, wants the logarithms of the targets.
-    prediction_by_knobs: (**knobs) -> what it wants from the network, where a knob says it.
-    check:       (**knobs) -> None; raises UsageError where knobs contradict each other.
-    largest:     the largest size of a prediction at which the values still fit into float32, for
-                 losses that grow exponentially.
-    kernel_knobs: (knobs and further inputs) -> keyword arguments of the kernel, where torch names
-                 them differently.
-    prefer_formula: why impl "auto" takes the formula although torch has a kernel.
-    kernel_only: why there is no formula, where there is none.
-    """
-
-    target: Encoding | tuple[Encoding, ...]
-    prediction: PredictionKind = "real"
-    heads: Mapping[str, PredictionKind] = field(default_factory=dict)
-    weight: "Callable[..., Tensor | None] | None" = None
-    whole_batch: bool = False
-    zero_at_target: bool = False
-    symmetric: bool = False
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    state: "Mapping[str, float | Callable[..., Tensor]]" = field(default_factory=dict)
-    log_target: str | None = None
-    prediction_by_knobs: Callable[..., PredictionKind] | None = None
-    check: Callable[..., None] | None = None
-    largest: float = float("inf")
-    kernel_knobs: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
-    prefer_formula: str | None = None
-    kernel_only: str | None = None
-
-    def prediction_with(self, knobs: Mapping[str, Any]) -> PredictionKind:
-        """Return what it wants from the network when the knobs have these values."""
-        if self.prediction_by_knobs is None:
-            return self.prediction
-        return self.prediction_by_knobs(**knobs)
-
-    @property
-    def encodings(self) -> tuple[Encoding, ...]:
-        """The encodings it takes, the preferred one first."""
-        return (self.target,) if isinstance(self.target, str) else self.target
-
-
-State = dict[str, Any]
-"""An optimizer's state: tensors laid out like the parameters, by name."""
-
-
-class Init(Protocol):
-    """Makes an optimizer's first state."""
-
-    def __call__(self, params: Any, **knobs: Any) -> State:
-        """Return the state before the first step."""
-        ...
-
-
-def zeros(*names: str) -> Init:
-    """Return an `init` that starts each named state at zeros of the parameters' shape."""
-
-    def init(params: Any, **knobs: Any) -> State:  # noqa: ARG001 - the contract passes every knob
-        return {name: torch.zeros_like(params) for name in names}
-
-    return init
-
-
-@dataclass(frozen=True)
-class OptimizerFacts:
-    """What an optimizer declares besides its update rule.
-
-    scope:       "element": written for one tensor of any layout, every element by itself;
-                 "tensor": needs one parameter tensor at a time; "model": sums over all of them
-                 (params and grads are then dicts of tensors by name).
-    init:        the first state; its names are those of torch.optim's state where torch has them.
-    decoupled:   weight decay shrinks the weights directly instead of joining the gradient (with
-                 the default knobs: `decoupled_weight_decay` may say otherwise).
-    evaluate:    (params, state, **knobs) -> the weights to evaluate with, where they are others.
-    kernel_knobs: (knobs) -> keyword arguments of the torch class, where the names differ.
-    matrices_only: it is for 2-D parameters only; the rest go to the optimizer in this knob.
-    sparse_gradients: its kernel takes gradients in sparse layout only (`grad.to_sparse()`).
-    closure:     asks for the loss several times per step.
-    wraps:       the knob that holds the optimizer that makes the steps, for a wrapper: its scope
-                 and rate are that one's (see `resolved`), and `lr: null` means that one's own.
-    check:       (knobs) -> what is wrong, where knobs that are each valid do not go together.
-    kernel_only: why there is no formula, where there is none.
-    """
-
-    scope: Literal["element", "tensor", "model"] = "element"
-    init: Init = field(default_factory=zeros)
-    decoupled: bool = False
-    evaluate: Callable[..., Any] | None = None
-    kernel_knobs: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
-    matrices_only: str | None = None
-    sparse_gradients: bool = False
-    closure: bool = False
-    wraps: str | None = None
-    check: Callable[[Mapping[str, Any]], str | None] | None = None
-    kernel_only: str | None = None
-
-    def resolved(self, knobs: Mapping[str, Any]) -> "OptimizerFacts":
-        """Return the declaration as it is with these knobs: a wrapper takes on its base's."""
-        base = knobs.get(self.wraps) if self.wraps else None
-        if not isinstance(base, Applied):
-            return self
-        inner = base.facts.resolved(base.knobs)
-        return replace(
-            self, scope=inner.scope, decoupled=inner.decoupled, kernel_only=inner.kernel_only
-        )
-
-
-@dataclass(frozen=True)
-class ScheduleFacts:
-    """What a schedule declares besides its formula.
-
-    unit:     what `step` and `total` count: optimizer steps or epochs, as at its origin.
-    total:    whether the rate depends on the length of the run (continuing then needs care); a
-              knob's name where it does so as long as that knob is none, or (knobs) -> whether it
-              does. `needs_total` says it.
-    momentum: (step, total, *, knobs) -> the momentum where the origin cycles it; it returns none
-              where these knobs leave it alone.
-    state:    () -> first state, for the one that watches a metric: it is then called
-              `(base, state, metric, *, knobs) -> (rate, new state)` once per unit.
-    chained:  what torch's code makes of a rate that another schedule left: "factor" multiplies it
-              by the schedule's own change, "absolute" overwrites it; or the straight line
-              (base, step, total, *, knobs) -> (slope, offset).
-    continues: in a sequence it starts from the rate that it finds, not from the base.
-    check:    (knobs) -> what is wrong, where knobs that are each valid do not go together.
-    python_only: why YAML cannot say it, where it cannot.
-    """
-
-    unit: Literal["step", "epoch"] = "epoch"
-    total: bool | str | Callable[[Mapping[str, Any]], bool] = False
-    momentum: Callable[..., Any] | None = None
-    state: Callable[..., dict[str, Any]] | None = None
-    chained: Literal["factor", "absolute"] | Callable[..., tuple[Any, Any]] = "factor"
-    continues: bool = False
-    check: Callable[[Mapping[str, Any]], str | None] | None = None
-    python_only: str | None = None
-
-    def needs_total(self, knobs: Mapping[str, Any]) -> bool:
-        """Tell whether the rate depends on the length of the run with these knobs."""
-        if callable(self.total):
-            return self.total(knobs)
-        return knobs.get(self.total) is None if isinstance(self.total, str) else self.total
-
-
-@dataclass(frozen=True)
-class LayerFacts:
-    """What a layer declares.
-
-    dimensions:       the numbers of dimensions behind the batch that it accepts.
-    noisy:            draws noise in training.
-    batch_statistics: what a sample becomes in training depends on the rest of the batch.
-    """
-
-    dimensions: tuple[int, ...] = ()
-    noisy: bool = False
-    batch_statistics: bool = False
-
-
-@dataclass(frozen=True)
-class NetworkFacts:
-    """What a network declares.
-
-    inputs: what it takes; "any" makes a vector of whatever arrives, where it needs one.
-    check:  (**knobs) -> None; raises UsageError where the knobs contradict each other (ConfigError
-            where several things are wrong at once). Needs no torch.
-    """
-
-    inputs: Literal["image", "any"] = "any"
-    check: Callable[..., None] | None = None
-
-
-@dataclass(frozen=True)
-class DatasetFacts:
-    """What a dataset declares.
-
-    target: the kind of its targets, with the number of classes or values where it never changes;
-            none where only reading the data tells.
-    inputs: the shape of one input, where it never changes.
-    real:   measured data, not a formula.
-    """
-
-    target: Target | TargetKind | None
-    inputs: tuple[int, ...] | None = None
-    real: bool = False
-
-
-@dataclass(frozen=True)
-class MetricFacts:
-    """What a metric declares.
-
-    target:     the kinds of dataset target it is for.
-    prediction: what it is shown of the network, for a whole split and beside the target as the
-                dataset has it (class indices, never encoded): `values` [N, d] in the data's own
-                units; `scores` [N, C, ...], where the largest wins, and for multilabel [N, L],
-                where a label is present above 0; `probabilities` of the same shapes (present
-                above 0.5), refused where the loss has none. Two classes are shown as two columns,
-                also where the network has one output.
-    lower_is_better: the direction.
-    """
-
-    target: tuple[TargetKind, ...]
-    prediction: Literal["values", "scores", "probabilities"] = "values"
-    lower_is_better: bool = False
-
-
-@dataclass(frozen=True)
-class DistanceFacts:
-    """What a distance declares."""
-
-    pairs: bool = True
-    matrix: bool = False
 
 
 # --- noise ------------------------------------------------------------------------------------

@@ -9,13 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from lossbench import plugins
-from lossbench.components.vocabulary import (
-    Applied,
-    FilePath,
-    Nested,
-    OptimizerFacts,
-    ScheduleFacts,
-)
+from lossbench.components.declarations import OptimizerFacts, ScheduleFacts
+from lossbench.components.vocabulary import Applied, FilePath, Nested
 from lossbench.config.annotations import allows_none, describe, is_function, mark, members, show
 from lossbench.config.defaults import EXAMPLES
 from lossbench.config.merge import IMPL, NAME
@@ -33,7 +28,7 @@ from lossbench.errors import (
     UsageError,
     nearest,
 )
-from lossbench.outline import COMPUTED
+from lossbench.plugins.syntax import COMPUTED
 from lossbench.registry import KINDS, REQUIRED, Entry, Knob
 
 _ITEM = re.compile(r"\bitem (\d+) of (\w+)")

@@ -8,13 +8,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lossbench.components.vocabulary import (
-    FITS,
-    DatasetFacts,
-    LossFacts,
-    Target,
-    TargetKind,
-)
+from lossbench.components.declarations import DatasetFacts, LossFacts
+from lossbench.components.vocabulary import FITS, Target, TargetKind
 from lossbench.config.blocks import Read
 from lossbench.config.defaults import METRICS
 from lossbench.config.problems import Problems

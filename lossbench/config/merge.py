@@ -16,6 +16,11 @@ from lossbench.registry import KINDS
 NAME = "name"
 IMPL = "impl"
 
+VARY = "vary"
+TARGET = "target"
+COMPARISON = (VARY, "zip", "seeds", "tune", TARGET, "claims")
+"""The keys that make a config a comparison (config/trials.py)."""
+
 
 def options_of(kind: str) -> frozenset[str]:
     """Return the keys of a kind's block that are neither its name nor a component's knobs."""
@@ -29,7 +34,14 @@ def merge(below: Node, above: Node) -> Node:
         return above
     entries = dict(below.mapping)
     for key, node in above.mapping.items():
-        entries[key] = _merge_value(entries.get(key), node, key)
+        under = entries.get(key)
+        if key == VARY and under is not None and under.mapping and node.mapping:
+            # An axis is a list of values, whatever its form: it is replaced whole.
+            entries[key] = node.with_value(under.mapping | node.mapping)
+        elif key in (VARY, TARGET):
+            entries[key] = node
+        else:
+            entries[key] = _merge_value(under, node, key)
     return above.with_value(entries)
 
 

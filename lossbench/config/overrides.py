@@ -21,9 +21,13 @@ def lay_over(root: Node, arguments: Sequence[str], problems: Problems) -> Node:
     """
     read = [found for text in arguments if (found := _read(text, problems)) is not None]
     for keys, value in sorted(read, key=lambda pair: _depth(pair[0])):
-        if _fits(root, keys, value, problems):
-            root = merge(root, _nested(keys, value))
+        root = put(root, keys, value, problems)
     return root
+
+
+def put(root: Node, keys: Sequence[str], value: Node, problems: Problems) -> Node:
+    """Return the config with one value laid over it; a path that goes into a list is noted."""
+    return merge(root, _nested(keys, value)) if _fits(root, keys, value, problems) else root
 
 
 def _depth(keys: list[str]) -> int:
@@ -53,14 +57,14 @@ def _read(argument: str, problems: Problems) -> tuple[list[str], Node] | None:
     return keys, value
 
 
-def _nested(keys: list[str], value: Node) -> Node:
+def _nested(keys: Sequence[str], value: Node) -> Node:
     """Return `{a: {b: value}}` for the path a.b."""
     for key in reversed(keys):
         value = value.with_value({key: value})
     return value
 
 
-def _fits(root: Node, keys: list[str], value: Node, problems: Problems) -> bool:
+def _fits(root: Node, keys: Sequence[str], value: Node, problems: Problems) -> bool:
     """Refuse a path that goes into a list: it is replaced whole."""
     node: Node | None = root
     for depth, key in enumerate(keys):

@@ -14,13 +14,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Lt
 from pydantic import AfterValidator
 
-from lossbench.components.vocabulary import (
-    Decay,
-    NonNegative,
-    Positive,
-    PositiveInt,
-    Probability,
-)
+from lossbench.components.vocabulary import Decay, NonNegative, Positive, PositiveInt, Probability
 
 
 def _whole(shares: tuple[float, float, float]) -> tuple[float, float, float]:

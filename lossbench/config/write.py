@@ -27,11 +27,19 @@ def dump(spec: RunSpec, *, files: Mapping[Path, str] = NO_FILES, header: str = "
     `files` re-points the user's own files: by their path, what to write instead (such as
     `files/my_loss.py`, relative to where the text will lie). `header` becomes a comment on top.
     """
-    whole = {
+    return comment(header) + dump_plain(plain(spec, files))
+
+
+def plain(spec: RunSpec, files: Mapping[Path, str] = NO_FILES) -> dict[str, Any]:
+    """Return the spec as plain values, with every default: a mapping that `load` takes."""
+    return {
         field.name: _value(getattr(spec, field.name), files) for field in dataclasses.fields(spec)
     }
-    comment = "".join(f"# {line}".rstrip() + "\n" for line in header.splitlines())
-    return comment + dump_plain(whole)
+
+
+def comment(header: str) -> str:
+    """Return the lines of a text as comments of YAML."""
+    return "".join(f"# {line}".rstrip() + "\n" for line in header.splitlines())
 
 
 def dump_plain(value: Mapping[str, Any]) -> str:

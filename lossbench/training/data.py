@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lossbench.components.vocabulary import Data, DatasetFacts, FilePath, Samples, Target
+from lossbench.components.declarations import DatasetFacts
+from lossbench.components.vocabulary import Data, FilePath, Samples, Target
 from lossbench.config.spec import Choice, DatasetOptions
 from lossbench.errors import DataError
 from lossbench.lazy import np

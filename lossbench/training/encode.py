@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench import registry
-from lossbench.components.vocabulary import FITS, Encoding, LossFacts, Target
+from lossbench.components.declarations import LossFacts
+from lossbench.components.vocabulary import FITS, Encoding, Target
 from lossbench.errors import UsageError
 from lossbench.registry import Entry
 from lossbench.training.model import Heads

@@ -15,14 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lossbench import registry
-from lossbench.components.vocabulary import (
-    ActivationFacts,
-    Encoding,
-    LossFacts,
-    Parameter,
-    PredictionKind,
-    Terms,
-)
+from lossbench.components.declarations import ActivationFacts, LossFacts, Parameter
+from lossbench.components.vocabulary import Encoding, PredictionKind, Terms
 from lossbench.kernels import activation_function, loss_function
 from lossbench.registry import Entry
 

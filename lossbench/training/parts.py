@@ -3,8 +3,9 @@
 import torch
 from torch import nn
 
+from lossbench.components.declarations import ActivationFacts, LossFacts
 from lossbench.components.modules import decayed, number_places
-from lossbench.components.vocabulary import ActivationFacts, LossFacts, Target
+from lossbench.components.vocabulary import Target
 from lossbench.config.spec import OptimizerOptions, RunSpec
 from lossbench.plugins import resolve
 from lossbench.registry import Entry

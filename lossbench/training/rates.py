@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossbench.components.vocabulary import Applied, ScheduleFacts
+from lossbench.components.declarations import ScheduleFacts
+from lossbench.components.vocabulary import Applied
 
 Array = np.ndarray[Any, Any]
 

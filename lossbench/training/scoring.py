@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossbench.components.vocabulary import Applied, MetricFacts, Target
+from lossbench.components.declarations import MetricFacts
+from lossbench.components.vocabulary import Applied, Target
 from lossbench.errors import UsageError
 from lossbench.training.model import Heads
 

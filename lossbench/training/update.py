@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from lossbench.components.vocabulary import Applied, OptimizerFacts, is_off
+from lossbench.components.declarations import OptimizerFacts
+from lossbench.components.vocabulary import Applied, is_off
 from lossbench.training.stack import Layout
 
 BLOCK_ELEMENTS = 100_000

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lossbench.differences import ABSENT, flatten
+from lossbench.rundir.differences import ABSENT, flatten
 from lossbench.views.console import plain
 
 MOST_KEYS = 3

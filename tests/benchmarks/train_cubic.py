@@ -30,7 +30,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lossbench.config.read import load
-from lossbench.session import start
+from lossbench.session.actions import start
 
 CONFIG = Path(__file__).parents[2] / "configs" / "cubic.yaml"
 BATCH, LEARNING_RATE, BETAS = 15, 0.01, (0.9, 0.99)

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import torch
 from torch import Tensor
 
-from lossbench.components.vocabulary import ActivationFacts, Encoding, LossFacts, PredictionKind
+from lossbench.components.declarations import ActivationFacts, LossFacts
+from lossbench.components.vocabulary import Encoding, PredictionKind
 from lossbench.errors import UsageError
 from lossbench.kernels import is_vector
 from lossbench.registry import REQUIRED, Entry, Knob

@@ -191,7 +191,7 @@ def test_a_users_loss_that_returns_something_else_is_named_with_its_place() -> N
 
 
 def test_a_users_activation_with_parameters() -> None:
-    from lossbench.components.vocabulary import Parameter
+    from lossbench.components.declarations import Parameter
 
     def scaled(x: Any, *, scale: Any, shift: float = 0.0) -> Any:
         """Multiply by what is learned."""

@@ -11,8 +11,8 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from lossbench.components.layers import _dropout
-from lossbench.components.layers._dropout import AlphaDropout, Dropout, kept, levels
+from lossbench.components import noise
+from lossbench.components.layers._dropout import AlphaDropout, Dropout, kept
 from lossbench.components.modules import (
     batch_statistics,
     decayed,
@@ -534,7 +534,7 @@ def test_a_module_may_keep_weight_decay_off():
 def test_the_mixers_lose_nothing():
     """Odd factors: each is a permutation of the words of its size."""
     for factor in (
-        _dropout.SEED_FACTOR, _dropout.STEP_FACTOR, _dropout.PLACE_FACTOR, _dropout.KEY_MIX,
-        _dropout.FIRST_MIX, _dropout.SECOND_MIX,
+        noise.SEED_FACTOR, noise.STEP_FACTOR, noise.PLACE_FACTOR, noise.KEY_MIX,
+        noise.FIRST_MIX, noise.SECOND_MIX,
     ):  # fmt: skip
         assert factor % 2 == 1

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
-from lossbench.components.vocabulary import Data, DatasetFacts, Samples, Target
+from lossbench.components.declarations import DatasetFacts
+from lossbench.components.vocabulary import Data, Samples, Target
 from lossbench.config.spec import Choice, DatasetOptions
 from lossbench.errors import DataError
 from lossbench.registry import dataset

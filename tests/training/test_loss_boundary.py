@@ -100,7 +100,8 @@ def test_gaussian_nll_has_two_outputs_per_target(step, spec, choice, npz):
 OWN = dedent(
     '''
     import torch
-    from lossbench.components.vocabulary import Parameter, Terms
+    from lossbench.components.declarations import Parameter
+    from lossbench.components.vocabulary import Terms
     from lossbench.registry import loss
 
 

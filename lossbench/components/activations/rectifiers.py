@@ -8,7 +8,8 @@ gradient of `where` multiplies the branch not taken by 0, and 0 times infinity i
 
 from typing import Any, Literal
 
-from lossbench.components.vocabulary import NonNegative, Parameter, Positive
+from lossbench.components.declarations import Parameter
+from lossbench.components.vocabulary import NonNegative, Positive
 from lossbench.errors import UsageError
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import activation

@@ -1,62 +1,14 @@
-"""Noise as a function of (seed, step, place, index), and the modules that drop with it.
-
-Every element of a tensor has an index, every noisy layer a place in the network, every training
-step a number, every trial a seed. A hash of the four says whether the element is kept. Nothing is
-drawn in order, so the noise is the same alone and in a fused group, before and after a resume, on
-a CPU and on a GPU. The hash uses integer operations that wrap around, and no look at a value, so
-it goes through `vmap` and tracing.
-"""
+"""The modules that drop: what each element draws from the noise says whether it is kept."""
 
 import math
 from typing import Literal
 
+from lossbench.components.noise import LEVELS, levels
 from lossbench.components.vocabulary import NOISE_KEY
 from lossbench.lazy import Tensor, nn, torch
 
 Unit = Literal["element", "channel"]
 """What is kept or dropped as a whole: each element, or each channel of each sample."""
-
-
-def _signed(word: int, bits: int) -> int:
-    """Read an unsigned word as the signed one of the same bits, which is what tensors hold."""
-    word &= (1 << bits) - 1
-    return word - (1 << bits) if word >> (bits - 1) else word
-
-
-# Odd numbers without pattern, the first of them 2^64 divided by the golden ratio. Odd factors lose
-# nothing: multiplying by one is a permutation of the words.
-SEED_FACTOR = _signed(0x9E3779B97F4A7C15, 64)
-STEP_FACTOR = _signed(0xD1B54A32D192ED03, 64)
-PLACE_FACTOR = _signed(0x8CB92BA72F3D8DD7, 64)
-KEY_MIX = _signed(0xFF51AFD7ED558CCD, 64)  # from the finalizer of MurmurHash3 (Appleby)
-
-# The 32-bit mixer of least bias that a search among its kind found (Wellons, hash-prospector).
-FIRST_MIX = _signed(0x7FEB352D, 32)
-SECOND_MIX = _signed(0x846CA68B, 32)
-
-LEVELS = 24
-"""Bits that decide: as many as a float32 between 1/2 and 1 can tell apart."""
-
-
-def key_words(key: Tensor, place: int) -> tuple[Tensor, Tensor]:
-    """Mix (seed, step) and the place into two 32-bit words."""
-    word = key[0] * SEED_FACTOR + key[1] * STEP_FACTOR + _signed(place * PLACE_FACTOR, 64)
-    word = (word ^ (word >> 32)) * KEY_MIX
-    word = (word ^ (word >> 32)) * KEY_MIX
-    # A conversion to fewer bits keeps the lower ones.
-    return word.to(torch.int32), (word >> 32).to(torch.int32)
-
-
-def levels(key: Tensor, place: int, count: int) -> Tensor:
-    """Return `count` independent numbers, uniform on the integers from -2^23 to 2^23 - 1."""
-    first, second = key_words(key, place)
-    word = torch.arange(count, dtype=torch.int32, device=key.device) ^ first
-    # The masks turn the arithmetic shift of signed words into the logical one.
-    word = (word ^ ((word >> 16) & 0xFFFF)) * FIRST_MIX
-    # The second word of the key enters half way: two steps whose first words lie close together
-    # would otherwise run through the same words in another order.
-    word = (word ^ ((word >> 15) & 0x1FFFF) ^ second) * SECOND_MIX
-    return word >> (32 - LEVELS)  # the upper bits are the best mixed
 
 
 def kept(key: Tensor, place: int, shape: tuple[int, ...], p: float | Tensor) -> Tensor:

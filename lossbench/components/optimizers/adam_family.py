@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lossbench.components.declarations import State, zeros
 from lossbench.components.optimizers._rules import (
     Scalar,
     Step,
@@ -16,7 +17,7 @@ from lossbench.components.optimizers._rules import (
     plus_ratio,
     shrink,
 )
-from lossbench.components.vocabulary import Decay, NonNegative, Positive, State, zeros
+from lossbench.components.vocabulary import Decay, NonNegative, Positive
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer
 

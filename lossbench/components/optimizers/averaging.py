@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+from lossbench.components.declarations import State
 from lossbench.components.optimizers._rules import (
     Scalar,
     Step,
@@ -20,7 +21,6 @@ from lossbench.components.vocabulary import (
     NonNegativeInt,
     PositiveInt,
     Probability,
-    State,
 )
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Lt
 
+from lossbench.components.declarations import State
 from lossbench.components.optimizers._rules import (
     Scalar,
     Step,
@@ -18,7 +19,7 @@ from lossbench.components.optimizers._rules import (
     shrink,
     smaller,
 )
-from lossbench.components.vocabulary import Nested, NonNegative, State
+from lossbench.components.vocabulary import Nested, NonNegative
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer
 

@@ -10,12 +10,7 @@ from lossbench.components.schedules._clock import (
     double,
     length,
 )
-from lossbench.components.vocabulary import (
-    NonNegative,
-    NonNegativeInt,
-    Positive,
-    PositiveInt,
-)
+from lossbench.components.vocabulary import NonNegative, NonNegativeInt, Positive, PositiveInt
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import schedule
 

@@ -3,8 +3,9 @@
 import math
 from typing import Any, Literal
 
+from lossbench.components.declarations import State
 from lossbench.components.schedules._clock import Number
-from lossbench.components.vocabulary import Decay, NonNegative, NonNegativeInt, State
+from lossbench.components.vocabulary import Decay, NonNegative, NonNegativeInt
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import schedule
 

@@ -5,12 +5,7 @@ from typing import Annotated
 from annotated_types import Gt, Le
 
 from lossbench.components.schedules._clock import Number, cosine, double, length
-from lossbench.components.vocabulary import (
-    NonNegative,
-    NonNegativeInt,
-    PositiveInt,
-    Probability,
-)
+from lossbench.components.vocabulary import NonNegative, NonNegativeInt, PositiveInt, Probability
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import schedule
 

@@ -9,20 +9,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossbench import continuation, environment
 from lossbench.components.datasets._inputs import read_inputs
 from lossbench.config.read import Loaded, load
 from lossbench.config.spec import RunSpec
 from lossbench.config.write import dump
 from lossbench.config.yaml import parse
-from lossbench.differences import describe, differences
 from lossbench.errors import RunError
 from lossbench.lazy import LazyModule
-from lossbench.recorder import Recorder
-from lossbench.rundir import RUNS, RunDirectory, find
-from lossbench.running import RunResult, Session, now
-from lossbench.runs import export
-from lossbench.storage import storing
+from lossbench.rundir import environment
+from lossbench.rundir.differences import describe, differences
+from lossbench.rundir.directory import RUNS, RunDirectory
+from lossbench.rundir.finding import find
+from lossbench.rundir.recorder import Recorder
+from lossbench.rundir.runs import export
+from lossbench.rundir.storage import storing
+from lossbench.session import continuation
+from lossbench.session.running import RunResult, Session, now
 
 if TYPE_CHECKING:
     from lossbench.training import build, device, estimate, plan

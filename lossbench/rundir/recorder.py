@@ -6,9 +6,9 @@ from collections import deque
 from typing import Any
 
 from lossbench.lazy import np
-from lossbench.records import numbers, row_text
-from lossbench.rundir import RunDirectory
-from lossbench.storage import Appender
+from lossbench.rundir.directory import RunDirectory
+from lossbench.rundir.records import numbers, row_text
+from lossbench.rundir.storage import Appender
 from lossbench.training.events import (
     EpochDone,
     Evaluated,

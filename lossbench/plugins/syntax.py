@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final, Literal
 import annotated_types
 
 from lossbench.components import vocabulary
-from lossbench.components.vocabulary import Parameter
+from lossbench.components.declarations import Parameter
 from lossbench.errors import UsageError, suggest
 from lossbench.registry import REQUIRED, Doc, Knob
 

@@ -11,10 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lossbench.differences import differences
 from lossbench.errors import RunError, UnknownNameError
-from lossbench.records import Row, columns_of, csv_text, json_text
-from lossbench.rundir import RUNS, RunDirectory, all_runs, find
+from lossbench.rundir.differences import differences
+from lossbench.rundir.directory import RUNS, RunDirectory
+from lossbench.rundir.finding import all_runs, find
+from lossbench.rundir.records import Row, columns_of, csv_text, json_text
 
 _NOT_VALUES = frozenset({"step", "epoch", "split", "weights", "nonfinite"})
 

@@ -1,4 +1,4 @@
-"""The user's own components: found, read without running, imported, and blamed for their errors.
+"""The user's own components: found, read without running, and imported.
 
     loss: my_loss.py:MyLoss            a file, relative to the config's own folder
     loss: package.module:MyLoss        an import path
@@ -14,7 +14,6 @@ import importlib
 import importlib.util
 import inspect
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, replace
@@ -22,33 +21,26 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from lossbench.components.vocabulary import (
-    NATURAL,
+from lossbench.components.declarations import (
     ActivationFacts,
-    Data,
     DatasetFacts,
     LayerFacts,
     LossFacts,
     MetricFacts,
     NetworkFacts,
     OptimizerFacts,
-    Samples,
     ScheduleFacts,
-    Target,
 )
-from lossbench.errors import LossbenchError, UnknownNameError, UsageError
+from lossbench.components.vocabulary import NATURAL, Data, Samples, Target
+from lossbench.errors import UnknownNameError, UsageError
 from lossbench.lazy import np
-from lossbench.outline import COMPUTED, Definition, define
-from lossbench.references import canonical, entry_points, in_file, is_reference, locate
+from lossbench.plugins.blame import user_code
+from lossbench.plugins.references import canonical, entry_points, in_file, is_reference, locate
+from lossbench.plugins.syntax import COMPUTED, Definition, define
 from lossbench.registry import USER_ENTRY, Entry, registry_of
 
 if TYPE_CHECKING:
     from lossbench.config.spec import Choice
-
-__all__ = [
-    "blame", "canonical", "chosen", "entry_points", "find", "in_file", "is_reference", "load",
-    "locate", "outline", "resolve", "user_code",
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -317,39 +309,3 @@ def _as_data(function: Callable[..., Any], file: Path) -> Callable[..., Data]:
 
 
 # --- errors in the user's own code ------------------------------------------------------------
-
-
-@contextmanager
-def user_code(*files: Path | None) -> Iterator[None]:
-    """Report an exception that comes out of one of the user's files as that file's error.
-
-        with user_code(choice.file): ...
-
-    Raises UsageError with `file:line`, the exception's text and the line itself; an exception that
-    did not pass through these files is left as it is.
-    """
-    try:
-        yield
-    except LossbenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        blamed = blame(error, *files)
-        if blamed is None:
-            raise
-        raise blamed from error
-
-
-def blame(error: BaseException, *files: Path | None) -> UsageError | None:
-    """Return the error that names the user's file and line, none where no file of theirs is in it.
-
-    The last of their lines that the exception went through is the one named.
-    """
-    theirs = {str(file.resolve()) for file in files if file is not None}
-    text = f"{type(error).__name__}: {error}".removesuffix(": ")
-    if isinstance(error, SyntaxError) and error.filename:
-        return UsageError(f"{error.filename}:{error.lineno}: {error.msg}", hint=error.text)
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if str(Path(frame.filename).resolve()) in theirs:
-            place = f"{frame.filename}:{frame.lineno}"
-            return UsageError(f"{place}: {text}", hint=f"in the line: {frame.line}")
-    return None

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from lossbench._version import __version__
 from lossbench.config.spec import RunSpec
-from lossbench.divergence import causes
 from lossbench.errors import DivergedError, InterruptedRunError, RunError, StorageError
-from lossbench.interrupts import Interrupts
 from lossbench.lazy import LazyModule
-from lossbench.recorder import Recorder
-from lossbench.rundir import RunDirectory
-from lossbench.runs import Run
-from lossbench.summary import summarize
+from lossbench.rundir.directory import RunDirectory
+from lossbench.rundir.recorder import Recorder
+from lossbench.rundir.runs import Run
+from lossbench.rundir.summary import summarize
+from lossbench.session.divergence import causes
+from lossbench.session.interrupts import Interrupts
 from lossbench.training.events import Event, SafePoint
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ This is the one file that knows these names. Reading a run needs no torch, but f
 import contextlib
 import io
 import json
-import os
 import random
 import re
 import shlex
@@ -22,10 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lossbench import storage
-from lossbench.errors import RunError, StorageError, UsageError, nearest
+from lossbench.errors import RunError, StorageError, UsageError
 from lossbench.lazy import LazyModule, torch
-from lossbench.records import Row, csv_text, json_text, plain, read_lines
+from lossbench.rundir import storage
+from lossbench.rundir.records import Row, csv_text, json_text, plain, read_lines
 
 safetensors = LazyModule("safetensors")
 safetensors_torch = LazyModule("safetensors.torch")
@@ -36,7 +35,7 @@ RUNS = Path("runs")
 CHECKPOINT_FORMAT = 1
 """The layout of checkpoints/last.pt; a file of another format is refused."""
 
-_ID = re.compile(r"\d{8}-\d{6}-s\d+-[a-z]{4}")
+ID = re.compile(r"\d{8}-\d{6}-s\d+-[a-z]{4}")
 _LETTERS = "bcdfghjklmnpqrstvwxz"  # no vowels, so no words
 _COLLISIONS = 100
 _random = random.SystemRandom()  # a run's seed must not decide its directory's letters
@@ -79,7 +78,7 @@ class RunDirectory:
     def argument(self) -> str:
         """What names this run on a command line: its id, and where it lies if that is elsewhere."""
         runs_dir = self.path.parent.parent
-        if not _ID.fullmatch(self.id):  # renamed by its owner: found by its path only
+        if not ID.fullmatch(self.id):  # renamed by its owner: found by its path only
             return shlex.quote(str(self.path))
         if runs_dir.absolute() == RUNS.absolute():
             return self.id
@@ -136,7 +135,7 @@ class RunDirectory:
 
         Raises RunError where it is no run directory, is still running, or cannot be removed.
         """
-        if not (self.record.is_file() or _ID.fullmatch(self.id)):
+        if not (self.record.is_file() or ID.fullmatch(self.id)):
             raise RunError(f"{self.path} is not a run directory: it is left alone")
         if self.is_running():
             raise RunError(f"run {self.id} is still running: stop it before removing it")
@@ -316,70 +315,6 @@ class RunDirectory:
         except RunError:
             return "broken"
         return "killed" if status == "running" and not self.is_running() else status
-
-
-# --- finding ----------------------------------------------------------------------------------
-
-
-def all_runs(runs_dir: Path) -> list[RunDirectory]:
-    """Return every run under a runs directory, the oldest first."""
-    found = [
-        RunDirectory(path)
-        for path in runs_dir.glob("*/*")
-        if _ID.fullmatch(path.name) and path.is_dir()
-    ]
-    return sorted(found, key=_started)
-
-
-def find(runs_dir: Path, reference: str | Path) -> RunDirectory:
-    """Return the run that a user means: a path, an id or its beginning, `name/id`, or `latest`.
-
-    The four letters at the end of an id serve too. Raises RunError naming the nearest, or all
-    that it could be.
-    """
-    reference = str(reference)
-    as_path = Path(reference)
-    if as_path.is_dir():
-        directory = RunDirectory(as_path.resolve())
-        if directory.record.exists():
-            return directory
-        if os.sep in reference or as_path.is_absolute():
-            directory.read_record()  # raises: what is missing
-    runs = all_runs(runs_dir)
-    if not runs:
-        raise RunError(f"there is no run '{reference}': {runs_dir} holds none")
-    if reference == "latest":
-        return runs[-1]
-    wanted = reference.rstrip("/")
-    exact = [run for run in runs if wanted in (run.id, _qualified(run))]
-    matching = exact or [run for run in runs if wanted and _begins(run, wanted)]
-    if len(matching) == 1:
-        return matching[0]
-    if matching:
-        names = ", ".join(_qualified(run) for run in matching[-10:])
-        raise RunError(f"'{reference}' could be any of {len(matching)} runs", hint=names)
-    near = nearest(wanted, [*(run.id for run in runs), *(_qualified(run) for run in runs)])
-    hint = f"did you mean {' or '.join(near)}?" if near else "to see them: lossbench runs ls"
-    raise RunError(f"there is no run '{reference}' in {runs_dir}", hint=hint)
-
-
-def _qualified(run: RunDirectory) -> str:
-    return f"{run.path.parent.name}/{run.id}"
-
-
-def _begins(run: RunDirectory, wanted: str) -> bool:
-    return (
-        run.id.startswith(wanted)
-        or _qualified(run).startswith(wanted)
-        or run.id.endswith(f"-{wanted}")
-    )
-
-
-def _started(run: RunDirectory) -> tuple[str, str]:
-    """Return what sorts runs by age: ids know the second, run.json the microsecond."""
-    with contextlib.suppress(RunError):
-        return run.id[:15], str(run.read_record().get("started", ""))
-    return run.id[:15], ""
 
 
 def _new_id(seed: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lossbench.records import Row
+from lossbench.rundir.records import Row
 
 _NOT_VALUES = frozenset({"step", "epoch", "split", "weights", "lr", "nonfinite"})
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from lossbench import plugins
 from lossbench.config.spec import Choice, RunSpec
-from lossbench.differences import describe
 from lossbench.errors import RunError
 from lossbench.registry import schedule as schedules
-from lossbench.rundir import RunDirectory
+from lossbench.rundir.differences import describe
+from lossbench.rundir.directory import RunDirectory
 
 HARMLESS = ("train.epochs", "train.checkpoint_every", "train.device", "train.threads")
 """What an override may change when a run goes on: none of it changes what the past would be."""
