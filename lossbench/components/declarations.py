@@ -262,6 +262,8 @@ class DatasetFacts:
     real:   measured data, not a formula.
     network: the one network that goes with it, where the data bring what is trained (Data.model).
     batch_size: that of a run which names none, where the usual one would make no sense.
+    validation: brings validation samples of its own, whatever the config's split; none where only
+             reading the data tells.
     """
 
     target: Target | TargetKind | None
@@ -269,6 +271,7 @@ class DatasetFacts:
     real: bool = False
     network: str | None = None
     batch_size: int | Literal["full"] | None = None
+    validation: bool | None = False
 
 
 @dataclass(frozen=True)

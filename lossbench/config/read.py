@@ -19,7 +19,7 @@ from lossbench.config.blocks import Read, read_component
 from lossbench.config.defaults import COMPONENTS, EXAMPLES
 from lossbench.config.files import EXTENDS, read_file, read_given_text, with_extended
 from lossbench.config.fit import check_fit, check_recorded, default_metrics, target_kind
-from lossbench.config.merge import merge
+from lossbench.config.merge import COMPARISON, merge
 from lossbench.config.options import annotations_of, read_block
 from lossbench.config.overrides import lay_over
 from lossbench.config.problems import Problems
@@ -52,6 +52,15 @@ def load(
 
     Raises ConfigError with everything that is wrong, each with its place.
     """
+    root, text, name = gather(path, mapping)
+    return _read(root, text, name, overrides)
+
+
+def gather(path: str | Path | None, mapping: Mapping[str, Any] | None) -> tuple[Node, str, str]:
+    """Return the config that a file, a mapping or both give, its text, and a name for the run.
+
+    Raises ConfigError where neither is given, and for what cannot be read.
+    """
     if path is None and mapping is None:
         raise ConfigError([Problem(Place(), "no config is given")])
     text, root, name = "", None, "run"
@@ -63,7 +72,7 @@ def load(
         root = above if root is None else merge(root, above)
         text = text or dump_plain(mapping)
     assert root is not None  # one of the two was given
-    return _read(root, text, _as_name(name), overrides)
+    return root, text, _as_name(name)
 
 
 def load_text(text: str, overrides: Sequence[str] = (), *, folder: Path | None = None) -> Loaded:
@@ -76,12 +85,24 @@ def load_text(text: str, overrides: Sequence[str] = (), *, folder: Path | None =
 
 def _read(root: Node, text: str, name: str, overrides: Sequence[str]) -> Loaded:
     problems = Problems()
-    root = lay_over(root, overrides, problems)
-    spec = _Reader(root, problems).spec(name)
+    spec = read_run(lay_over(root, overrides, problems), name, problems)
     problems.raise_any()
     assert spec is not None  # no problem, so every part was read
-    files = dict.fromkeys(choice.file for choice in spec.components() if choice.file is not None)
-    return Loaded(spec, text, tuple(files))
+    return Loaded(spec, text, files_of(spec))
+
+
+def read_run(root: Node, name: str, problems: Problems) -> RunSpec | None:
+    """Return the run that a whole config means, called `name` unless it says otherwise.
+
+    Return none where something is wrong; all of it has been noted.
+    """
+    return _Reader(root, problems).spec(name)
+
+
+def files_of(spec: RunSpec) -> tuple[Path, ...]:
+    """Return the user's own files that a run needs."""
+    files = (choice.file for choice in spec.components())
+    return tuple(dict.fromkeys(file for file in files if file is not None))
 
 
 def _as_name(stem: str) -> str:
@@ -121,7 +142,9 @@ class _Reader:
         for key, node in self.given.items():
             if key in valid:
                 continue
-            hint = _home_of(key, read) or suggest(key, [*valid, EXTENDS])
+            hint = _home_of(key, read) or suggest(key, [*valid, EXTENDS, *COMPARISON])
+            if key in COMPARISON:
+                hint = f"with '{key}' this is a comparison: lossbench compare"
             self.problems.add(node.key, f"unknown key '{key}'", hint)
 
     def component(self, kind: str) -> Read | None:

@@ -19,7 +19,7 @@ MOST_CLASSES = 1_000_000
 Task = Literal["auto", "real", "count", "class", "multilabel", "distribution"]
 
 
-@dataset(target=None, real=True)
+@dataset(target=None, real=True, validation=None)
 def npz(
     _seed: int,
     *,

@@ -31,7 +31,7 @@ AtLeastTwo = Annotated[int, Ge(2)]
 CURVE = Target("real", 1, ("y",))
 
 
-@dataset(target=CURVE, inputs=(1,))
+@dataset(target=CURVE, inputs=(1,), validation=True)
 def cubic(
     seed: int,
     *,
@@ -56,7 +56,7 @@ def cubic(
     return _curve(seed, lambda x: x**3, samples, noise, outliers, outlier_size)
 
 
-@dataset(target=CURVE, inputs=(1,))
+@dataset(target=CURVE, inputs=(1,), validation=True)
 def chebyshev(
     seed: int,
     *,
@@ -86,7 +86,7 @@ def chebyshev(
     return _curve(seed, polynomial, samples, noise, outliers, outlier_size)
 
 
-@dataset(target=CURVE, inputs=(1,))
+@dataset(target=CURVE, inputs=(1,), validation=True)
 def sine(
     seed: int,
     *,
