@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
@@ -47,8 +46,6 @@ Seed = Annotated[int, Ge(0), Lt(2**63)]
 Shares = Annotated[tuple[Positive, Probability, Probability], AfterValidator(_whole)]
 Device = Annotated[str, AfterValidator(_device)]
 RunName = Annotated[str, AfterValidator(_folder_name)]
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 Implementation = Literal["auto", "formula", "kernel"]
 
@@ -120,7 +117,7 @@ class Choice:
 
     kind: str
     name: str
-    knobs: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    knobs: Mapping[str, Any] = field(default_factory=dict)
     options: Options = field(default_factory=NoOptions)
     impl: Implementation = "auto"
     file: Path | None = None

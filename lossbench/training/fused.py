@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from lossbench.components.modules import noise_buffers
-from lossbench.components.vocabulary import NOISE_KEY
-from lossbench.training.model import Model
+from lossbench.training.model import Model, is_setting
 from lossbench.training.stack import Stack
 from lossbench.training.step import Evaluation, Split, clip_, gather
 from lossbench.training.trace import NotTraceableError, trace
@@ -187,9 +186,7 @@ class FusedStep:
         named = self._stack.layout.row(flat, trial)
         named |= {name: value[trial] for name, value in buffers.items()}
         return {
-            name: tensor.detach().clone()
-            for name, tensor in named.items()
-            if not name.endswith(NOISE_KEY)
+            name: tensor.detach().clone() for name, tensor in named.items() if not is_setting(name)
         }
 
     def state(self) -> dict[str, Any]:

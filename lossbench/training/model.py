@@ -5,7 +5,7 @@ target. What stands between them is the link. Bringing all three into one `nn.Mo
 `torch.func.functional_call` reach every parameter and buffer there is, those of the loss included.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -16,24 +16,70 @@ from torch import Tensor, nn
 
 from lossbench import registry
 from lossbench.components.declarations import ActivationFacts, LossFacts, Parameter
-from lossbench.components.vocabulary import Encoding, PredictionKind, Terms
-from lossbench.kernels import activation_function, loss_function
+from lossbench.components.vocabulary import NOISE_KEY, Encoding, PredictionKind, Terms
+from lossbench.kernels import activation_function, as_terms, loss_function
 from lossbench.registry import Entry
 
 Shape = tuple[int, ...]
 NO_KNOBS: Mapping[str, Any] = MappingProxyType({})
 
 
-class Activation(nn.Module):
+KNOB = "knob_"
+"""What the name of a buffer begins with that holds a knob which differs between trials."""
+
+
+def is_setting(buffer: str) -> bool:
+    """Tell whether a buffer is a knob or a key of the noise: set from outside, never learned."""
+    last = buffer.rpartition(".")[2]
+    return last == NOISE_KEY or last.startswith(KNOB)
+
+
+class Component(nn.Module):
+    """A component in a network: its formula or kernel, with its knobs.
+
+    A knob that differs between the trials of a group comes as a tensor. It becomes a buffer, so
+    that each trial has its own under `vmap`.
+    """
+
+    def __init__(self, entry: Entry[Any], knobs: Mapping[str, Any], impl: str) -> None:
+        super().__init__()
+        self.name = entry.name
+        self._entry, self._impl = entry, impl
+        self._fixed = {n: v for n, v in knobs.items() if not isinstance(v, Tensor)}
+        for name, value in knobs.items():
+            if isinstance(value, Tensor):
+                self.register_buffer(KNOB + name, value)
+        # Where nothing differs between trials, the call is put together once.
+        self._made = None if self._buffers else self._make()
+
+    def _make(self) -> Callable[..., Any]:
+        raise NotImplementedError
+
+    def call(self) -> Callable[..., Any]:
+        """Return the component as a function that has its knobs."""
+        return self._made or self._make()
+
+    def knobs(self) -> dict[str, Any]:
+        """Return all knobs, those of this trial included."""
+        own = {
+            name.removeprefix(KNOB): value
+            for name, value in self._buffers.items()
+            if name.startswith(KNOB)
+        }
+        return {**self._fixed, **own}
+
+    def extra_repr(self) -> str:
+        """Name the component and its knobs, for people who print the network."""
+        return ", ".join([self.name, *(f"{name}={value}" for name, value in self.knobs().items())])
+
+
+class Activation(Component):
     """One place in the network where an activation stands, with the parameters it learns there."""
 
     def __init__(
         self, entry: Entry[ActivationFacts], knobs: Mapping[str, Any], impl: str, shape: Shape
     ) -> None:
-        super().__init__()
-        self.name = entry.name
-        self.knobs = dict(knobs)
-        self._function = activation_function(entry, knobs, impl)
+        super().__init__(entry, knobs, impl)
         self._random = entry.facts.random
         # A channel's parameter must meet dimension 1 of the batch: [C] becomes [C, 1, ..., 1].
         self._trailing = (1,) * (len(shape) - 1)
@@ -47,18 +93,18 @@ class Activation(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Apply the activation elementwise, or along the dimension that its knobs name."""
-        learned = {
+        learned: dict[str, Any] = {
             name: parameter.view(-1, *self._trailing) if self._per_channel[name] else parameter
             for name, parameter in self._parameters.items()
             if parameter is not None
         }
         if self._random:
-            return self._function(inputs, training=self.training, **learned)
-        return self._function(inputs, **learned)
+            learned["training"] = self.training
+        result: Tensor = self.call()(inputs, **learned)
+        return result
 
-    def extra_repr(self) -> str:
-        """Name the activation, for people who print the network."""
-        return ", ".join([self.name, *(f"{name}={value}" for name, value in self.knobs.items())])
+    def _make(self) -> Callable[..., Any]:
+        return activation_function(self._entry, self.knobs(), self._impl)
 
 
 def first_value(declared: Parameter, knobs: Mapping[str, Any]) -> float:
@@ -129,17 +175,14 @@ class Heads:
         return raw  # real, logits, scores
 
 
-class Objective(nn.Module):
+class Objective(Component):
     """The loss with its knobs, its learned parameters and its state."""
 
     def __init__(
         self, entry: Entry[LossFacts], knobs: Mapping[str, Any], impl: str, outputs: int
     ) -> None:
-        super().__init__()
-        self.name = entry.name
+        super().__init__(entry, knobs, impl)
         facts = entry.facts
-        self._module: nn.Module | None = entry.function(**knobs) if entry.builds_module else None
-        self._function = None if self._module is not None else loss_function(entry, knobs, impl)
         for name, declared in facts.parameters.items():
             shape = declared.shape(outputs, **knobs) if declared.shape else ()
             initial = torch.full(shape, 0.0 if declared.initial else first_value(declared, knobs))
@@ -155,12 +198,9 @@ class Objective(nn.Module):
         """Return the loss of a batch before reduction; training also moves the loss's state."""
         inputs = dict(heads)
         prediction = inputs.pop("prediction")
-        if self._module is not None:
-            return as_terms(self._module(prediction, target, **inputs))
-        assert self._function is not None
         learned = {k: v for k, v in self._parameters.items() if v is not None}
         state = {name: self._buffers[name] for name in self._state}
-        terms = self._function(prediction, target, **inputs, **learned, **state)
+        terms: Terms = self.call()(prediction, target, **inputs, **learned, **state)
         if self.training and terms.state is not None:
             for name, value in terms.state.items():
                 buffer = self._buffers[name]
@@ -168,10 +208,14 @@ class Objective(nn.Module):
                 buffer.copy_(value.detach())
         return terms
 
-
-def as_terms(result: Any) -> Terms:
-    """Take what a user's loss returned: Terms, unreduced values, or an already reduced scalar."""
-    return result if isinstance(result, Terms) else Terms(result)
+    def _make(self) -> Callable[..., Any]:
+        if not self._entry.builds_module:
+            return loss_function(self._entry, self.knobs(), self._impl)
+        # A user's own module: as a submodule, its parameters are trained with the network's.
+        self.module = self._entry.function(**self.knobs())
+        return lambda prediction, target, **more: as_terms(
+            self._entry, self.module(prediction, target, **more)
+        )
 
 
 class Model(nn.Module):

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lossbench.components.modules import noise_buffers
-from lossbench.components.vocabulary import NOISE_KEY
-from lossbench.training.model import Model
+from lossbench.training.model import Model, is_setting
 from lossbench.training.module_update import module_updater
 from lossbench.training.step import Evaluation, Split
 from lossbench.training.update import Optimizer, Rate
@@ -151,9 +150,7 @@ class PlainStep:
         named = dict(self._model.named_parameters()) | dict(self._model.named_buffers())
         named |= self._rule.evaluation() or {}
         return {
-            name: tensor.detach().clone()
-            for name, tensor in named.items()
-            if not name.endswith(NOISE_KEY)
+            name: tensor.detach().clone() for name, tensor in named.items() if not is_setting(name)
         }
 
     def state(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from lossbench.config.spec import RunSpec
 from lossbench.errors import DataError, RunError
 from lossbench.training.build import scores_of
 from lossbench.training.data import Scaling
+from lossbench.training.model import is_setting
 from lossbench.training.parts import Parts
 
 Array = np.ndarray[Any, Any]
@@ -38,7 +39,7 @@ def predict(
     parts = Parts(spec, target, shape)
     model = parts.model(spec.train.seed)
     missing, unexpected = model.load_state_dict(dict(weights), strict=False)
-    missing = [name for name in missing if not name.endswith("noise_key")]
+    missing = [name for name in missing if not is_setting(name)]
     if missing or unexpected:
         raise RunError(f"the weights do not fit the network: {', '.join([*missing, *unexpected])}")
     model.eval()
