@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from lossbench.components.declarations import DatasetFacts
 from lossbench.components.vocabulary import Data, FilePath, Samples, Target
 from lossbench.config.spec import Choice, DatasetOptions
 from lossbench.errors import DataError
-from lossbench.lazy import np
+from lossbench.lazy import nn, np
 from lossbench.registry import Entry
 from lossbench.training.splits import split
 
@@ -71,7 +71,7 @@ class Prepared:
     `splits` has "train", and "validation" and "test" where there are any; inputs are float32,
     targets float32 or int64 as `Samples` says. `inputs` is the shape of one input. The scalings
     are those that have been applied (none where none was). `fingerprint` is a SHA-256 sum over
-    all of it: equal sums, equal data. `floor` is what Data.floor says.
+    all of it: equal sums, equal data. `floor`, `model` and `ordered` are what Data says of them.
     """
 
     target: Target
@@ -83,6 +83,8 @@ class Prepared:
     input_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     floor: Mapping[str, float] = field(default_factory=dict)
+    model: Callable[[], nn.Module] | None = None
+    ordered: bool = False
 
 
 def load(choice: Choice, entry: Entry[DatasetFacts]) -> Prepared:
@@ -99,6 +101,11 @@ def load(choice: Choice, entry: Entry[DatasetFacts]) -> Prepared:
     splits, notes = split(name, target, given, options)
     if options.label_noise:
         splits["train"] = _with_label_noise(name, target, splits["train"], options)
+    if data.model is not None and options.standardize:
+        raise DataError(
+            f"{name}: standardize would change the problem, whose minimum is known",
+            hint="leave it out",
+        )
     standardize = data.standardize if options.standardize is None else options.standardize
     input_scaling = Scaling.fit(splits["train"].inputs) if standardize else None
     target_scaling = _target_scaling(name, target, splits["train"], data, options)
@@ -110,18 +117,25 @@ def load(choice: Choice, entry: Entry[DatasetFacts]) -> Prepared:
         target=target,
         splits=prepared,
         inputs=prepared["train"].inputs.shape[1:],
-        fingerprint=fingerprint(prepared),
+        fingerprint=fingerprint(prepared, _problem(data, entry.name, options.seed, knobs)),
         input_scaling=input_scaling,
         target_scaling=target_scaling,
         input_names=data.input_names,
         notes=(*data.notes, *notes),
         floor=data.floor,
+        model=data.model,
+        ordered=data.ordered,
     )
 
 
-def fingerprint(splits: Mapping[str, Samples]) -> str:
-    """Return the SHA-256 sum of all arrays: names, shapes, types and bytes."""
-    total = hashlib.sha256()
+def _problem(data: Data, name: str, seed: int, knobs: Mapping[str, Any]) -> str:
+    """Say which function a problem has: two may have the same samples and the same minimum."""
+    return "" if data.model is None else f"{name} {seed} {sorted(knobs.items())}"
+
+
+def fingerprint(splits: Mapping[str, Samples], problem: str = "") -> str:
+    """Return the SHA-256 sum of all arrays: names, shapes, types and bytes; and of the problem."""
+    total = hashlib.sha256(problem.encode())
     for part in sorted(splits):
         for side in ("inputs", "targets"):
             values = np.ascontiguousarray(getattr(splits[part], side))
@@ -185,6 +199,11 @@ def _checked(name: str, data: object) -> tuple[Target, dict[str, Samples]]:
         for part, samples in given.items()
         if samples is not None
     }
+    if (data.model is not None) != (data.target.kind == "objective"):
+        raise DataError(
+            f"{name}: Data of a problem has targets of kind 'objective' and a `model`; "
+            f"this has {data.target.kind} targets and {'a' if data.model else 'no'} model"
+        )
     first = next(iter(splits.values()))
     for part, samples in splits.items():
         if samples.inputs.shape[1:] != first.inputs.shape[1:]:
@@ -229,6 +248,8 @@ def _checked_targets(where: str, target: Target, values: Array) -> Array:
         _refuse(outside, values, where, f"classes are 0 to {target.size - 1}")
         return values.astype(np.int64)
     values = values[:, None] if values.ndim == 1 else values
+    if target.kind == "objective":
+        return _checked_minima(where, target, values)
     if values.shape[1:] != (target.size,):
         raise DataError(
             f"{where} has shape {values.shape[1:]}, where {target.kind} targets are rows of "
@@ -244,6 +265,17 @@ def _checked_targets(where: str, target: Target, values: Array) -> Array:
         _refuse(np.abs(sums - 1) > SUM_TOLERANCE, sums, f"{where}'s sum", "it must be 1")
     double = values.dtype == np.float64 and target.kind == "real"
     return values if double else values.astype(np.float32)
+
+
+def _checked_minima(where: str, target: Target, values: Array) -> Array:
+    """Return the points of a minimum, [N, m, d]; one may come without its axis."""
+    values = values[:, None] if values.ndim == 2 else values
+    if values.ndim != 3 or values.shape[2] != target.size or values.shape[1] == 0:
+        raise DataError(
+            f"{where} has shape {values.shape[1:]}, where an objective's are the points of its "
+            f"minimum, [m, {target.size}]"
+        )
+    return values.astype(np.float32)
 
 
 def _refuse(wrong: Array, values: Array, where: str, hint: str) -> None:

@@ -53,6 +53,8 @@ def _listed(encodings: tuple[Encoding, ...]) -> str:
 
 def output_width(target: Target, encoding: Encoding) -> int:
     """Return how many outputs a head needs: two classes share one where their sign decides."""
+    if target.kind == "objective":
+        return 1 + target.size  # the value, then the point
     one_output = target.kind == "class" and encoding in ("zero_one", "plus_minus")
     return 1 if one_output and target.size == 2 else target.size
 
@@ -65,7 +67,7 @@ def encode(targets: Tensor, target: Target, heads: Heads) -> Tensor:
 
 
 def _encoded(targets: Tensor, target: Target, encoding: Encoding) -> Tensor:
-    if encoding == "index" or target.kind in ("real", "count", "distribution"):
+    if encoding == "index" or target.kind in ("real", "count", "distribution", "objective"):
         return targets
     zero_one = targets
     if target.kind == "class":

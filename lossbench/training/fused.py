@@ -16,7 +16,7 @@ from torch.func import functional_call, vmap
 from lossbench.components.modules import noise_buffers
 from lossbench.training.model import Model, is_setting
 from lossbench.training.stack import Stack
-from lossbench.training.step import Evaluation, Split, clip_, gather
+from lossbench.training.step import Bounds, Evaluation, Split, clip_, gather
 from lossbench.training.trace import NotTraceableError, trace
 from lossbench.training.update import Optimizer, Rate, Updater
 
@@ -49,6 +49,7 @@ class FusedStep:
         self._stack = stack
         self._views = stack.layout.views(stack.flat)
         self._updater = Updater(optimizers, stack.layout, stack.flat)
+        self._bounds = Bounds(model, dict(zip(stack.layout.names, self._views, strict=True)))
         self._accumulates = accumulate > 1
         self._per_step = accumulate
         self._clip = (clip_norm, clip_value)
@@ -67,7 +68,7 @@ class FusedStep:
             self._graphs[size] = self._graph(size) if count >= TRACE_FROM else self._compute
 
     def train(
-        self, batches: Sequence[Tensor], step: int, rate: Rate, momentum: float | None
+        self, batches: Sequence[Tensor], step: int, rate: Rate, momentum: Rate | None
     ) -> Tensor:
         """Make one step on the batches together; returns the loss of each trial."""
         with torch.no_grad():
@@ -78,6 +79,7 @@ class FusedStep:
             if self._clip != (None, None):
                 clip_(grads, *self._clip)
             self._updater.step(grads, step, rate, momentum)
+            self._bounds.keep_()
         return loss
 
     def _replay(self, rows: Tensor, count: int) -> tuple[Tensor, ...]:

@@ -95,7 +95,8 @@ class _Progress:
         for batches in job.order.epoch(self.epoch, first=made):
             self.step += 1
             rate = job.rates.at(self.step, job.dtype)
-            losses.append(job.step.train(batches, self.step, rate, job.rates.momentum(self.step)))
+            momentum = job.rates.momentum(self.step, job.dtype)
+            losses.append(job.step.train(batches, self.step, rate, momentum))
             if time.perf_counter() - shown < WATCH_SECONDS:
                 continue
             yield from self._show(losses)

@@ -172,6 +172,8 @@ class Heads:
             return raw.softmax(dim=1) if exclusive else raw.sigmoid()
         if kind == "positive":
             return F.softplus(raw)
+        if kind == "value":
+            return raw[:, 0]  # what stands behind it is the point
         return raw  # real, logits, scores
 
 

@@ -6,6 +6,7 @@ batches alone and in any group.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -39,15 +40,23 @@ class Order:
         *,
         accumulate: int = 1,
         drop_last: bool = False,
+        shuffle: bool = True,
         device: torch.device | None = None,
     ) -> None:
         self._seeds = list(seeds)
         self._samples = samples
         self._batch_size = batch_size
+        self._shuffles = shuffle and batch_size < samples
         self._device = device
         stop = samples - samples % batch_size if drop_last else samples
         batches = [(start, min(start + batch_size, stop)) for start in range(0, stop, batch_size)]
         self._steps = [batches[i : i + accumulate] for i in range(0, len(batches), accumulate)]
+
+    def of(self, seeds: Sequence[int], device: torch.device) -> "Order":
+        """Return the same order for other seeds, on a device."""
+        other = copy(self)
+        other._seeds, other._device = list(seeds), device
+        return other
 
     @property
     def steps_per_epoch(self) -> int:
@@ -66,10 +75,10 @@ class Order:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[list[Tensor]]:
         """Yield the batches of each step of an epoch from step `first` on: rows [trials, size]."""
-        if self._batch_size >= self._samples:
-            rows = torch.arange(self._samples).expand(len(self._seeds), -1)
-        else:
+        if self._shuffles:
             rows = torch.stack([self._permutation(seed, epoch) for seed in self._seeds])
+        else:
+            rows = torch.arange(self._samples).expand(len(self._seeds), -1)
         rows = rows.to(self._device)
         for step in self._steps[first:]:
             yield [rows[:, start:stop] for start, stop in step]

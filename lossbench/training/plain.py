@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lossbench.components.modules import noise_buffers
 from lossbench.training.model import Model, is_setting
 from lossbench.training.module_update import module_updater
-from lossbench.training.step import Evaluation, Split
+from lossbench.training.step import Bounds, Evaluation, Split
 from lossbench.training.update import Optimizer, Rate
 
 EVALUATE_ELEMENTS = 4_000_000
@@ -52,28 +52,40 @@ class PlainStep:
         self._seed = seed
         self._params = [p for p in model.parameters() if p.requires_grad]
         self._rule = module_updater(model, optimizer)
+        self._bounds = Bounds(model, dict(model.named_parameters()))
         self._best = self.weights(0)
 
     def train(
-        self, batches: Sequence[Tensor], step: int, rate: Rate, momentum: float | None
+        self, batches: Sequence[Tensor], step: int, rate: Rate, momentum: Rate | None
     ) -> Tensor:
         """Make one step on the batches together; returns the loss, [1]."""
         self._model.train()
+        loss = self._update(
+            batches, step, float(rate), None if momentum is None else float(momentum)
+        )
+        with torch.no_grad():
+            self._bounds.keep_()
+        return loss[None]
+
+    def _update(
+        self, batches: Sequence[Tensor], step: int, rate: float, momentum: float | None
+    ) -> Tensor:
+        """Let the optimizer move the weights; returns the loss before."""
 
         def closure() -> Tensor:
             return self._gradients(batches, step)
 
         if self._rule.closure:
-            return self._rule.step_with(closure, float(rate))[None]
+            return self._rule.step_with(closure, rate)
         loss = closure()
         scaler = self._scaler
         if scaler.is_enabled():
             # The step is left out where a scaled gradient overflowed; the scale then shrinks.
-            self._rule.step(step, float(rate), momentum, scaler)
+            self._rule.step(step, rate, momentum, scaler)
             scaler.update()
         else:
-            self._rule.step(step, float(rate), momentum)
-        return loss[None]
+            self._rule.step(step, rate, momentum)
+        return loss
 
     def _gradients(self, batches: Sequence[Tensor], step: int) -> Tensor:
         """Fill the gradients with those of the mean over all batches; returns that mean."""

@@ -10,10 +10,10 @@ from torch import Tensor
 from lossbench.components.vocabulary import Target
 from lossbench.config.spec import RunSpec
 from lossbench.errors import DataError, RunError
-from lossbench.training.build import scores_of
 from lossbench.training.data import Scaling
 from lossbench.training.model import is_setting
 from lossbench.training.parts import Parts
+from lossbench.training.survey import scores_of
 
 Array = np.ndarray[Any, Any]
 
@@ -36,6 +36,12 @@ def predict(
             f"the inputs have shape {list(inputs.shape[1:])}, the run was trained on {list(shape)}"
         )
     target = _target(record)
+    if target.kind == "objective":
+        raise DataError(
+            f"dataset '{spec.dataset.name}' is a problem: its result is the point, and there is "
+            "nothing to predict",
+            hint="lossbench export gives the point",
+        )
     parts = Parts(spec, target, shape)
     model = parts.model(spec.train.seed)
     missing, unexpected = model.load_state_dict(dict(weights), strict=False)

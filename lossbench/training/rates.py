@@ -48,8 +48,10 @@ class Rates:
         self._bases = np.array(bases, dtype=np.float64)
         steps = steps_per_epoch * epochs
         made = np.arange(steps)
-        self._table = np.repeat(self._bases[:, None], steps, axis=1)
-        self._momenta: dict[int, Array] = {}
+        self._table = np.broadcast_to(self._bases[:, None], (len(self._bases), steps))
+        if any(schedules):  # else one column serves all steps
+            self._table = self._table.copy()
+        self._momenta: Array | None = None
         self._watching: dict[int, dict[str, Any]] = {}
         for trial, schedule in enumerate(schedules):
             if schedule is None:
@@ -65,6 +67,9 @@ class Rates:
             if schedule.facts.momentum is not None:
                 value = schedule.facts.momentum(at, total, **schedule.applied.knobs)
                 if value is not None:
+                    # All trials of a group cycle their momentum, or none does.
+                    if self._momenta is None:
+                        self._momenta = np.zeros_like(self._table)
                     self._momenta[trial] = _whole(value, steps)
         self._device = device
 
@@ -74,22 +79,24 @@ class Rates:
 
     def at(self, step: int, dtype: torch.dtype) -> float | Tensor:
         """Return the rate of a step: one number where all trials share it, else [trials, 1]."""
-        column = self._table[:, step - 1]
+        return self._column(self._table[:, step - 1], dtype)
+
+    def momentum(self, step: int, dtype: torch.dtype) -> float | Tensor | None:
+        """Return the momentum that a schedule cycles, in the same form; none where it does not."""
+        return None if self._momenta is None else self._column(self._momenta[:, step - 1], dtype)
+
+    def _column(self, column: Array, dtype: torch.dtype) -> float | Tensor:
         if len(column) == 1 or (column == column[0]).all():
             return float(column[0])
-        return torch.from_numpy(column).to(device=self._device, dtype=dtype)[:, None]
-
-    def momentum(self, step: int) -> float | None:
-        """Return the momentum that a schedule cycles, where it does."""
-        return float(self._momenta[0][step - 1]) if 0 in self._momenta else None
+        return torch.from_numpy(column.copy()).to(device=self._device, dtype=dtype)[:, None]
 
     def observe(self, step: int, metric: Array) -> None:
         """Show the watched metric of each trial after `step`; later rates may change."""
         for trial, state in self._watching.items():
             schedule = self._schedules[trial]
             assert schedule is not None
-            current = float(self._table[trial, min(step, self._table.shape[1]) - 1])
-            rate, self._watching[trial] = schedule.applied(current, state, float(metric[trial]))
+            base = float(self._bases[trial])
+            rate, self._watching[trial] = schedule.applied(base, state, float(metric[trial]))
             self._table[trial, step:] = float(rate)
 
     @property

@@ -39,12 +39,16 @@ class Scores:
         """Return which forms of prediction this loss gives."""
         if self.target.kind in ("real", "count"):
             return frozenset({"values"})
+        if self.target.kind == "objective":
+            return frozenset({"values", "point"})
         if dict(self.heads.kinds)["prediction"] in ("scores", "real"):
             return frozenset({"scores"})
         return frozenset({"scores", "probabilities"})
 
     def show(self, raw: Tensor) -> dict[str, Tensor]:
         """Return every form of prediction that there is, by name."""
+        if self.target.kind == "objective":
+            return {"values": raw[:, :1], "point": raw[:, 1:]}
         kind = dict(self.heads.kinds)["prediction"]
         shown = self.heads.split(raw)["prediction"]
         if self.target.kind in ("real", "count"):
@@ -88,6 +92,11 @@ class Metrics:
                 raise UsageError(
                     f"metric '{metric.name}' is for {' or '.join(facts.target)} targets, "
                     f"this dataset's are of kind {kind}"
+                )
+            if self.scores.target.size < facts.least_size:
+                raise UsageError(
+                    f"metric '{metric.name}' needs {facts.least_size} values per target, "
+                    f"this dataset has {self.scores.target.size}"
                 )
             if facts.prediction not in views:
                 raise UsageError(

@@ -5,13 +5,14 @@ traced graph; the plain step is eager autograd and torch.optim on one module. Th
 them apart: every result has one row per trial.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lossbench.components.modules import intervals
 from lossbench.training.update import Rate
 
 
@@ -47,7 +48,7 @@ class Step(Protocol):
     """What a person should know of how it computes, where that differs from the plan."""
 
     def train(
-        self, batches: Sequence[Tensor], step: int, rate: Rate, momentum: float | None
+        self, batches: Sequence[Tensor], step: int, rate: Rate, momentum: Rate | None
     ) -> Tensor:
         """Make step number `step` (from 1) on the batches (rows [trials, size]) together.
 
@@ -90,6 +91,21 @@ def gather(split: Split, rows: Tensor) -> tuple[Tensor, Tensor]:
         inputs.view(trials, size, *inputs.shape[1:]),
         target.view(trials, size, *target.shape[1:]),
     )
+
+
+class Bounds:
+    """Keeps weights within the intervals that the model declares for them.
+
+    `weights` are the tensors by name, which training changes in place; more axes may lead.
+    """
+
+    def __init__(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        self._kept = [(weights[name], *ends) for name, ends in intervals(model).items()]
+
+    def keep_(self) -> None:
+        """Clip what an update has moved out."""
+        for weight, low, high in self._kept:
+            weight.clamp_(low, high)
 
 
 def clip_(grads: Tensor, norm: float | None, value: float | None) -> None:

@@ -76,7 +76,7 @@ class Updater:
             self._pieces += _pieces(rows, optimizers[rows], layout, flat[rows])
         self._averages = any(opt.facts.evaluate is not None for opt in optimizers)
 
-    def step(self, grads: Tensor, step: int, rate: Rate, momentum: float | None = None) -> None:
+    def step(self, grads: Tensor, step: int, rate: Rate, momentum: Rate | None = None) -> None:
         """Make step number `step` (from 1) with the gradients [trials, parameters]."""
         for piece in self._pieces:
             piece.step(grads, step, rate, momentum)
@@ -112,16 +112,18 @@ class _Piece:
         # The companion of a rule for matrices runs at its own rate; a schedule scales both.
         self.rate_scale: Rate = 1.0
 
-    def step(self, grads: Tensor, step: int, rate: Rate, momentum: float | None) -> None:
+    def step(self, grads: Tensor, step: int, rate: Rate, momentum: Rate | None) -> None:
         raise NotImplementedError
 
     def write_evaluation(self, weights: Tensor) -> None:
         raise NotImplementedError
 
-    def in_force(self, rate: Rate, momentum: float | None) -> tuple[Rate, Mapping[str, Any]]:
+    def in_force(self, rate: Rate, momentum: Rate | None) -> tuple[Rate, Mapping[str, Any]]:
         """Return the rate and the knobs in force for these rows."""
         if isinstance(rate, Tensor):
             rate = rate[self.rows]
+        if isinstance(momentum, Tensor):
+            momentum = momentum[self.rows]
         if isinstance(self.rate_scale, Tensor) or self.rate_scale != 1.0:
             rate = rate * self.rate_scale
         knobs = self.applied.knobs
@@ -148,7 +150,7 @@ class _FlatPiece(_Piece):
     def _chosen(self, tensor: Tensor) -> Tensor:
         return tensor if self.columns is None else tensor[:, self.columns]
 
-    def step(self, grads: Tensor, step: int, rate: Rate, momentum: float | None) -> None:
+    def step(self, grads: Tensor, step: int, rate: Rate, momentum: Rate | None) -> None:
         """Update these rows in place."""
         rate, knobs = self.in_force(rate, momentum)
         new, self.state = self.applied.function(
@@ -198,7 +200,7 @@ class _TensorPiece(_Piece):
         init = _facts(self.applied).init
         self.state = [torch.vmap(lambda p: init(p, **knobs))(view) for view in self._views]
 
-    def step(self, grads: Tensor, step: int, rate: Rate, momentum: float | None) -> None:
+    def step(self, grads: Tensor, step: int, rate: Rate, momentum: Rate | None) -> None:
         """Update these rows in place, tensor by tensor."""
         rate, knobs = self.in_force(rate, momentum)
         all_grads = self._layout.views(grads[self.rows])
@@ -334,7 +336,7 @@ def _without_rate(knobs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in knobs.items() if name != "lr"}
 
 
-def _with_momentum(knobs: Mapping[str, Any], momentum: float) -> dict[str, Any]:
+def _with_momentum(knobs: Mapping[str, Any], momentum: Rate) -> dict[str, Any]:
     """Return the knobs with the momentum that a schedule cycles: `momentum`, or the first beta."""
     changed = dict(knobs)
     if "momentum" in changed:

@@ -275,3 +275,32 @@ def test_evaluation_uses_running_statistics_and_no_dropout(spec, choice):
     part = type(split)(split.inputs[:5], split.target[:5])
     # With batch statistics a sample's output would depend on the other samples.
     torch.testing.assert_close(job.step.evaluate(part).outputs[0], whole[:5])
+
+
+def test_float_knobs_of_network_activation_and_loss_may_differ_within_a_group(spec, run, choice):
+    trials = [
+        spec(
+            network=choice("network", "mlp", hidden=(8,), dropout=dropout),
+            activation=choice("activation", "leaky_relu", negative_slope=slope),
+            loss=choice("loss", "huber", delta=delta),
+            train_seed=seed,
+        )
+        for seed, (dropout, slope, delta) in enumerate(
+            [(0.1, 0.01, 1.0), (0.5, 0.2, 0.3), (0.1, 0.3, 0.1)]
+        )
+    ]
+    together = run(*trials)
+    for number, trial in enumerate(trials):
+        np.testing.assert_allclose(together[number], run(trial)[0], rtol=1e-5, atol=1e-7)
+    assert len({tuple(row) for row in together.round(6)}) == 3
+
+
+def test_a_schedule_that_cycles_the_momentum_does_so_for_every_trial_of_a_group(spec, run, choice):
+    cycle = choice("schedule", "one_cycle")
+    trials = [
+        spec(optimizer=choice("optimizer", "sgd", lr=rate, momentum=0.5), schedule=cycle)
+        for rate in (0.1, 0.02)
+    ]
+    together = run(*trials)
+    for number, trial in enumerate(trials):
+        np.testing.assert_allclose(together[number], run(trial)[0], rtol=1e-6, atol=1e-7)
