@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "lazy", "_version", "components"),
     ("components.vocabulary",),
     ("components.declarations",),
-    ("components.modules", "registry", "config.spec"),
+    ("components.modules", "components.noise", "registry", "config.spec"),
     (*KINDS, "kernels", "training.events"),
     ("plugins",),
     ("config", "training", "rundir"),
@@ -46,7 +46,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 
 WORDS = frozenset(
     {"errors", "lazy", "registry"}
-    | {f"components.{name}" for name in ("vocabulary", "declarations", "modules")}
+    | {f"components.{name}" for name in ("vocabulary", "declarations", "modules", "noise")}
 )
 
 # Where the floors say too little: a part that may import these and nothing else of lossbench.

@@ -1,7 +1,8 @@
 """What the program asks of a network that has been built, whatever it is made of.
 
-Which of its parameters are weights, which of its layers draw noise, which look at a whole batch:
-answered from the modules alone, so that a user's own network is treated as a built-in one.
+Which of its parameters are weights, which may not leave an interval, which of its layers draw
+noise, which look at a whole batch: answered from the modules alone, so that a user's own network is
+treated as a built-in one.
 """
 
 from collections.abc import Mapping
@@ -58,6 +59,21 @@ def decayed(module: "nn.Module") -> set[str]:
 
     visit(module, "")
     return names
+
+
+KEEP_WITHIN = "keep_within"
+"""A module whose attribute of this name is (low, high) has its own parameters clipped to that
+interval after every step."""
+
+
+def intervals(module: "nn.Module") -> dict[str, tuple[float, float]]:
+    """Return the names of the parameters that have to stay within an interval, with it."""
+    return {
+        f"{path}.{name}".lstrip("."): getattr(part, KEEP_WITHIN)
+        for path, part in module.named_modules()
+        if hasattr(part, KEEP_WITHIN)
+        for name, _ in part.named_parameters(recurse=False)
+    }
 
 
 def number_places(module: "nn.Module") -> int:

@@ -89,8 +89,8 @@ Encoding = Literal[
 ]
 """The form in which a loss wants its target: floats of the prediction's shape (`real`, `count`),
 class indices [N, ...] (`index`), {0, 1} or {-1, 1} of the prediction's shape, probabilities
-[N, C, ...], lists of label indices padded with -1 (`labels`), or the points of the minimum [N, m, d]
-(`objective`)."""
+[N, C, ...], lists of label indices padded with -1 (`labels`), or the points of the minimum
+[N, m, d] (`objective`)."""
 
 FITS: Mapping[TargetKind, tuple[Encoding, ...]] = {
     "real": ("real",),
@@ -109,8 +109,9 @@ PredictionKind = Literal[
 ]  # fmt: skip
 """What a loss wants from the network: any number, its logarithm, logits (softmax or sigmoid are
 within the loss), margin scores (the sign decides), the outputs of a log-softmax, of a softmax or
-sigmoid, positive numbers (softplus), or the value [N] of an objective. `raw` is what a user's own loss gets that declares
-nothing: the outputs as they are, which are logits where the targets are classes or labels."""
+sigmoid, positive numbers (softplus), or the value [N] of an objective. `raw` is what a user's own
+loss gets that declares nothing: the outputs as they are, which are logits where the targets are
+classes or labels."""
 
 NATURAL: tuple[Encoding, ...] = ("real", "index", "zero_one", "distribution")
 """The encodings of a user's own loss that declares nothing: the first that fits the data is taken,

@@ -16,8 +16,10 @@ METRICS: Mapping[TargetKind, tuple[str, ...]] = {
     "class": ("accuracy",),
     "multilabel": ("f1",),
     "distribution": (),
+    "objective": ("distance", "first_coordinate", "second_coordinate"),
 }
-"""By the kind of target, where the dataset declares it; none where only the data tell."""
+"""By the kind of target, where the dataset declares it; none where only the data tell. A metric
+that needs more values per target than the dataset is known to have is left out."""
 
 EXAMPLES: Mapping[str, str] = {"dataset": "digits", "loss": "cross_entropy", "optimizer": "adam"}
 """The line to paste for a block that must not be missing."""

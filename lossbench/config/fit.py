@@ -6,16 +6,18 @@ decide is seen when the job is built.
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lossbench.components.declarations import DatasetFacts, LossFacts
 from lossbench.components.vocabulary import FITS, Target, TargetKind
 from lossbench.config.blocks import Read
-from lossbench.config.defaults import METRICS
+from lossbench.config.defaults import COMPONENTS, METRICS
 from lossbench.config.problems import Problems
 from lossbench.config.spec import DatasetOptions, TrainSpec
 from lossbench.config.yaml import Node
 from lossbench.errors import Place, suggest
+from lossbench.registry import dataset as datasets
 from lossbench.registry import loss as losses
 from lossbench.registry import metric as metrics
 
@@ -30,6 +32,7 @@ _KINDS: dict[TargetKind, str] = {
     "class": "classes",
     "multilabel": "sets of labels",
     "distribution": "a probability for each class",
+    "objective": "the minimum of a function",
 }
 
 
@@ -41,9 +44,53 @@ def target_kind(dataset: Read | None) -> TargetKind | None:
     return facts.target.kind if isinstance(facts.target, Target) else facts.target
 
 
-def default_metrics(kind: TargetKind | None) -> tuple[str, ...]:
-    """Return the metrics of a run that names none, by the kind of its targets."""
-    return tuple(name for name in METRICS.get(kind, ()) if name in metrics) if kind else ()
+def target_size(dataset: Read | None) -> int:
+    """Return the size of a dataset's targets, 1 where only its knobs or the data tell."""
+    target = None if dataset is None else dataset.entry.facts.target
+    return target.size if isinstance(target, Target) else 1
+
+
+def default_metrics(kind: TargetKind | None, size: int = 1) -> tuple[str, ...]:
+    """Return the metrics of a run that names none, by the kind and size of its targets."""
+    names = METRICS.get(kind, ()) if kind else ()
+    return tuple(n for n in names if n in metrics and metrics[n].facts.least_size <= size)
+
+
+def default_component(kind: str, dataset: Read | None) -> str | None:
+    """Return the component of a run that names none of this kind; none where there is no default.
+
+    A dataset that brings what is trained says itself which network stands for it.
+    """
+    brought = dataset.entry.facts.network if dataset is not None and kind == "network" else None
+    return brought or COMPONENTS.get(kind)
+
+
+def with_batch_size(train: TrainSpec, dataset: Read | None) -> TrainSpec:
+    """Give a run that names no batch size the one that its dataset asks for, if it does."""
+    size = None if dataset is None else dataset.entry.facts.batch_size
+    return train if size is None else replace(train, batch_size=size)
+
+
+def check_network(dataset: Read | None, network: Read | None, problems: Problems) -> None:
+    """Note where a network stands on a dataset that brings its own, or the other way round."""
+    if dataset is None or network is None:
+        return
+    brought, name = dataset.entry.facts.network, network.entry.name
+    if brought not in (None, name):
+        problems.add(
+            network.node.place,
+            f"network '{name}' cannot be trained on dataset '{dataset.entry.name}', which brings "
+            "the point that is to be trained",
+            f"leave the network out, or write network: {brought}",
+        )
+    elif brought is None and network.entry.facts.brought and dataset.entry.facts.target is not None:
+        fitting = [other for other, entry in datasets.items() if entry.facts.network == name]
+        problems.add(
+            network.node.place,
+            f"network '{name}' stands for the point of a problem, and dataset "
+            f"'{dataset.entry.name}' brings none",
+            f"data sets that bring one: {', '.join(fitting)}",
+        )
 
 
 def check_fit(
@@ -93,6 +140,12 @@ def _check_metric(
             f"dataset '{dataset.entry.name}' are {_KINDS[kind]}",
             f"metrics that fit: {closest(metric.entry.name, fitting)}",
         )
+    elif isinstance(dataset.entry.facts.target, Target) and facts.least_size > target_size(dataset):
+        problems.add(
+            metric.node.place,
+            f"metric '{metric.entry.name}' needs {facts.least_size} values per target, and dataset "
+            f"'{dataset.entry.name}' has {target_size(dataset)}",
+        )
     elif (
         facts.prediction == "probabilities" and loss is not None and _takes(loss.entry.facts, kind)
     ):
@@ -117,6 +170,12 @@ def _check_options(dataset: Read, kind: TargetKind, problems: Problems) -> None:
             f"dataset.label_noise replaces classes by others, and the targets of "
             f"'{dataset.entry.name}' are {_KINDS[kind]}",
             "for real targets, many datasets have a knob 'noise'",
+        )
+    if options.standardize and kind == "objective":
+        problems.add(
+            given["standardize"].place,
+            f"dataset.standardize would change '{dataset.entry.name}', whose minimum is known",
+            "leave it out",
         )
     if options.standardize_target and kind != "real":
         problems.add(

@@ -16,9 +16,18 @@ from typing import Any
 
 from lossbench.config.annotations import show
 from lossbench.config.blocks import Read, read_component
-from lossbench.config.defaults import COMPONENTS, EXAMPLES
+from lossbench.config.defaults import EXAMPLES
 from lossbench.config.files import EXTENDS, read_file, read_given_text, with_extended
-from lossbench.config.fit import check_fit, check_recorded, default_metrics, target_kind
+from lossbench.config.fit import (
+    check_fit,
+    check_network,
+    check_recorded,
+    default_component,
+    default_metrics,
+    target_kind,
+    target_size,
+    with_batch_size,
+)
 from lossbench.config.merge import COMPARISON, merge
 from lossbench.config.options import annotations_of, read_block
 from lossbench.config.overrides import lay_over
@@ -88,7 +97,7 @@ def _read(root: Node, text: str, name: str, overrides: Sequence[str]) -> Loaded:
     spec = read_run(lay_over(root, overrides, problems), name, problems)
     problems.raise_any()
     assert spec is not None  # no problem, so every part was read
-    return Loaded(spec, text, files_of(spec))
+    return Loaded(spec, text, spec.own_files())
 
 
 def read_run(root: Node, name: str, problems: Problems) -> RunSpec | None:
@@ -97,12 +106,6 @@ def read_run(root: Node, name: str, problems: Problems) -> RunSpec | None:
     Return none where something is wrong; all of it has been noted.
     """
     return _Reader(root, problems).spec(name)
-
-
-def files_of(spec: RunSpec) -> tuple[Path, ...]:
-    """Return the user's own files that a run needs."""
-    files = (choice.file for choice in spec.components())
-    return tuple(dict.fromkeys(file for file in files if file is not None))
 
 
 def _as_name(stem: str) -> str:
@@ -122,11 +125,15 @@ class _Reader:
         if "name" in self.given:
             annotation = annotations_of(RunSpec)["name"]
             name = check(annotation, self.given["name"], "name", self.problems)
-        read = {kind: self.component(kind) for kind in ONE_COMPONENT}
+        read: dict[str, Read | None] = {}
+        for kind in ONE_COMPONENT:
+            default = default_component(kind, read.get("dataset"))
+            read[kind] = self.component(kind, default)
         chosen = self.metrics(read["dataset"])
         train = self.train(read)
         self.refuse_unknown(read)
         check_fit(read["dataset"], read["loss"], chosen, self.problems)
+        check_network(read["dataset"], read["network"], self.problems)
         if train is not None:
             check_recorded(train, self.given.get("train"), chosen, self.problems)
         if len(self.problems) or train is None or name is INVALID:
@@ -147,30 +154,25 @@ class _Reader:
                 hint = f"with '{key}' this is a comparison: lossbench compare"
             self.problems.add(node.key, f"unknown key '{key}'", hint)
 
-    def component(self, kind: str) -> Read | None:
+    def component(self, kind: str, default: str | None) -> Read | None:
         """Read the block of a component that a run has one of; most have a default."""
         node = self.given.get(kind)
         if node is None or node.value is None:
             place = self.root.place if node is None else node.key
             if kind in EXAMPLES:
                 self.problems.add(place, f"{kind} is missing", f"add '{kind}: {EXAMPLES[kind]}'")
-            if kind not in COMPONENTS:
+            if default is None:
                 return None
-            node = (node or self.root).with_value(COMPONENTS[kind])
-        node = self._with_default_name(kind, node)
+            node = (node or self.root).with_value(default)
+        if default is not None:
+            node = _with_default_name(node, default)
         return read_component(kind, node, kind, self.problems)
-
-    def _with_default_name(self, kind: str, node: Node) -> Node:
-        """Let `network: {hidden: [64]}` mean the default network with that knob."""
-        if node.mapping is None or "name" in node.mapping or kind not in COMPONENTS:
-            return node
-        return node.with_value({"name": node.with_value(COMPONENTS[kind]), **node.mapping})
 
     def metrics(self, dataset: Read | None) -> list[Read]:
         """Read the list of metrics; without one, those that suit the targets."""
         node = self.given.get("metrics")
         if node is None or node.value is None:
-            names = default_metrics(target_kind(dataset))
+            names = default_metrics(target_kind(dataset), target_size(dataset))
             node = self.root.with_value(tuple(self.root.with_value(name) for name in names))
         if node.items is None:
             example = ", ".join(metrics.names()[:2])
@@ -193,10 +195,19 @@ class _Reader:
         """Read how the run trains; every key has a default."""
         node = self.given.get("train")
         if node is None or node.value is None:
-            return TrainSpec()
-        return read_block(
+            return with_batch_size(TrainSpec(), read["dataset"])
+        spec = read_block(
             TrainSpec, node, "train", self.problems, home_of=lambda key: _home_of(key, read)
         )
+        named = "batch_size" in (node.mapping or {})
+        return spec if spec is None or named else with_batch_size(spec, read["dataset"])
+
+
+def _with_default_name(node: Node, name: str) -> Node:
+    """Let `network: {hidden: [64]}` mean the default network with that knob."""
+    if node.mapping is None or "name" in node.mapping:
+        return node
+    return node.with_value({"name": node.with_value(name), **node.mapping})
 
 
 def _home_of(key: str, read: Mapping[str, Read | None]) -> str | None:
