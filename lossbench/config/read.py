@@ -100,12 +100,20 @@ def _read(root: Node, text: str, name: str, overrides: Sequence[str]) -> Loaded:
     return Loaded(spec, text, spec.own_files())
 
 
-def read_run(root: Node, name: str, problems: Problems) -> RunSpec | None:
+Known = dict[tuple[str, int, str | None], tuple[Node | None, Read]]
+"""Blocks that have been read: by kind, identity of the node, and default; with the node itself, so
+that no other takes its identity."""
+
+
+def read_run(
+    root: Node, name: str, problems: Problems, known: Known | None = None
+) -> RunSpec | None:
     """Return the run that a whole config means, called `name` unless it says otherwise.
 
-    Return none where something is wrong; all of it has been noted.
+    Return none where something is wrong; all of it has been noted. With `known`, a block that many
+    configs share (as the contenders of a comparison do) is read once.
     """
-    return _Reader(root, problems).spec(name)
+    return _Reader(root, problems, {} if known is None else known).spec(name)
 
 
 def _as_name(stem: str) -> str:
@@ -116,8 +124,8 @@ def _as_name(stem: str) -> str:
 class _Reader:
     """Reads the keys of a whole config; notes every problem and goes on."""
 
-    def __init__(self, root: Node, problems: Problems) -> None:
-        self.root, self.problems = root, problems
+    def __init__(self, root: Node, problems: Problems, known: Known) -> None:
+        self.root, self.problems, self.known = root, problems, known
         self.given = dict(root.mapping or {})
 
     def spec(self, name: str) -> RunSpec | None:
@@ -128,7 +136,7 @@ class _Reader:
         read: dict[str, Read | None] = {}
         for kind in ONE_COMPONENT:
             default = default_component(kind, read.get("dataset"))
-            read[kind] = self.component(kind, default)
+            read[kind] = self.once(kind, default)
         chosen = self.metrics(read["dataset"])
         train = self.train(read)
         self.refuse_unknown(read)
@@ -153,6 +161,17 @@ class _Reader:
             if key in COMPARISON:
                 hint = f"with '{key}' this is a comparison: lossbench compare"
             self.problems.add(node.key, f"unknown key '{key}'", hint)
+
+    def once(self, kind: str, default: str | None) -> Read | None:
+        """Read a block unless it is known; one with a problem is read again, to note it again."""
+        node = self.given.get(kind)
+        key = (kind, id(node), default)
+        if key in self.known:
+            return self.known[key][1]
+        read = self.component(kind, default)
+        if read is not None:
+            self.known[key] = node, read
+        return read
 
     def component(self, kind: str, default: str | None) -> Read | None:
         """Read the block of a component that a run has one of; most have a default."""
