@@ -80,7 +80,7 @@ def test_any_name_becomes_one_folder(name: str) -> None:
 
 def test_a_taken_name_is_never_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = iter(["20260101-000000-s0-bcdf"] * 3 + ["20260101-000000-s0-ghjk"])
-    monkeypatch.setattr(rundir, "_new_id", lambda _: next(ids))
+    monkeypatch.setattr("lossbench.rundir.folders._new_id", lambda _: next(ids))
     first, second = (RunDirectory.create(tmp_path, "demo", 0) for _ in range(2))
     assert (first.id[-4:], second.id[-4:]) == ("bcdf", "ghjk")
 
@@ -89,11 +89,11 @@ def test_two_processes_in_one_second_do_not_meet(tmp_path: Path) -> None:
     """Both draw from two names only, so that they would collide all the time."""
     program = (
         "import sys, pathlib\n"
-        "from lossbench.rundir import directory as rundir\n"
-        "rundir._random.choices = lambda letters, k: rundir._random.sample('bc', 1) * 4\n"
+        "from lossbench.rundir import folders, directory as rundir\n"
+        "folders._random.choices = lambda letters, k: rundir._random.sample('bc', 1) * 4\n"
         "rundir._COLLISIONS = 1000\n"
         "rundir._new_id = lambda seed: 's' + ''.join("
-        "rundir._random.choice('bcdfghjk') for _ in range(2))\n"
+        "folders._random.choice('bcdfghjk') for _ in range(2))\n"
         "for _ in range(30):\n"
         "    print(rundir.RunDirectory.create(pathlib.Path(sys.argv[1]), 'x', 0).id)\n"
     )
@@ -308,7 +308,7 @@ def test_weights_and_their_description_come_back_and_repeat_the_bytes(tmp_path: 
 @pytest.fixture
 def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunDirectory]:
     ids = iter(["20260101-000000-s0-bcdf", "20260101-000000-s1-ghjk", "20260102-000000-s0-lmnp"])
-    monkeypatch.setattr(rundir, "_new_id", lambda _: next(ids))
+    monkeypatch.setattr("lossbench.rundir.folders._new_id", lambda _: next(ids))
     return [
         make(tmp_path, name, started=f"2026-01-01T00:00:00.{index}")
         for index, name in enumerate(["demo", "demo", "other"])

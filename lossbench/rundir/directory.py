@@ -11,19 +11,17 @@ This is the one file that knows these names. Reading a run needs no torch, but f
 import contextlib
 import io
 import json
-import random
 import re
 import shlex
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lossbench.errors import RunError, StorageError, UsageError
+from lossbench.errors import RunError
 from lossbench.lazy import LazyModule, torch
-from lossbench.rundir import storage
+from lossbench.rundir import folders, storage
 from lossbench.rundir.records import Row, csv_text, json_text, plain, read_lines
 
 safetensors = LazyModule("safetensors")
@@ -36,9 +34,6 @@ CHECKPOINT_FORMAT = 1
 """The layout of checkpoints/last.pt; a file of another format is refused."""
 
 ID = re.compile(r"\d{8}-\d{6}-s\d+-[a-z]{4}")
-_LETTERS = "bcdfghjklmnpqrstvwxz"  # no vowels, so no words
-_COLLISIONS = 100
-_random = random.SystemRandom()  # a run's seed must not decide its directory's letters
 
 
 class _File:
@@ -92,22 +87,7 @@ class RunDirectory:
 
         Raises UsageError naming the directory that cannot be written.
         """
-        folder = runs_dir / storage.safe_name(name)
-        for _ in range(_COLLISIONS):
-            path = folder / _new_id(seed)
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                path.mkdir()
-            except FileExistsError:
-                if folder.is_dir():
-                    continue  # somebody was given this very name: take another
-                raise _cannot_make(runs_dir, f"{folder} is a file") from None
-            except FileNotFoundError:
-                continue  # another process removed the empty parent in between
-            except OSError as error:
-                raise _cannot_make(runs_dir, storage.reason(error)) from error
-            return cls(path)
-        raise _cannot_make(runs_dir, f"no free name in {folder}")
+        return cls(folders.new_folder(runs_dir, name, f"s{seed}"))
 
     @classmethod
     @contextlib.contextmanager
@@ -116,19 +96,8 @@ class RunDirectory:
 
         Raises UsageError where the disk refuses; other exceptions of the block pass through.
         """
-        folder = runs_dir / storage.safe_name(name)
-        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-        directory: RunDirectory | None = None
-        try:
-            directory = cls.create(runs_dir, name, seed)
-            yield directory
-        except BaseException as error:
-            if directory is not None:
-                shutil.rmtree(directory.path, ignore_errors=True)
-            _remove_empty(missing)
-            if isinstance(error, StorageError):
-                raise _cannot_make(runs_dir, error.message) from error
-            raise
+        with folders.creating(runs_dir, name, f"s{seed}") as path:
+            yield cls(path)
 
     def delete(self) -> None:
         """Remove the run, and its parent folder where it was the last one in it.
@@ -143,7 +112,7 @@ class RunDirectory:
             shutil.rmtree(self.path)
         except OSError as error:
             raise RunError(f"cannot remove {self.path}: {storage.reason(error)}") from error
-        _remove_empty([self.path.parent])
+        folders.remove_empty([self.path.parent])
 
     def remove_temporary(self) -> None:
         """Remove what a killed process was writing and had not yet renamed."""
@@ -315,22 +284,3 @@ class RunDirectory:
         except RunError:
             return "broken"
         return "killed" if status == "running" and not self.is_running() else status
-
-
-def _new_id(seed: int) -> str:
-    letters = "".join(_random.choices(_LETTERS, k=4))
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-s{seed}-{letters}"
-
-
-def _cannot_make(runs_dir: Path, why: str) -> UsageError:
-    return UsageError(
-        f"cannot make a run directory in {runs_dir}: {why}",
-        hint="choose another place with --runs-dir",
-    )
-
-
-def _remove_empty(folders: Iterable[Path]) -> None:
-    """Remove these folders, innermost first, as long as they are empty."""
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
