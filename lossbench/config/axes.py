@@ -125,8 +125,7 @@ def _known_key(key: str, node: Node, base: Node, problems: Problems) -> str | No
 
     What stands below the first part is seen when the contenders are read.
     """
-    path = [part.strip() for part in key.split(".")]
-    key = ".".join(path)
+    path = key.split(".")
     if len(path) == 2 and path[0] in KINDS and path[1] == NAME:
         key, path = path[0], path[:1]  # another component is another block
     if key in _NOT_VARIED:

@@ -17,12 +17,14 @@ from pydantic.errors import PydanticUserError
 from lossbench import plugins
 from lossbench.components.vocabulary import FilePath, Nested
 from lossbench.config.annotations import adapter, allows_none, mark
+from lossbench.config.comparison_schema import comparison_properties
 from lossbench.config.defaults import COMPONENTS
 from lossbench.config.files import EXTENDS
-from lossbench.config.merge import IMPL, NAME
+from lossbench.config.merge import IMPL, NAME, VARY
 from lossbench.config.options import annotations_of, block_of
 from lossbench.config.read import ONE_COMPONENT
 from lossbench.config.spec import OPTIONS, Implementation, NoOptions, RunSpec, TrainSpec
+from lossbench.config.tune import TuneOptions
 from lossbench.registry import KINDS, Entry, Knob
 
 Schema = dict[str, Any]
@@ -35,13 +37,18 @@ TORCH_SPELLING = r"[A-Z.]"
 
 
 def json_schema() -> Schema:
-    """Return the JSON Schema (draft 2020-12) of a config."""
+    """Return the JSON Schema (draft 2020-12) of a config: a run's, or a comparison's."""
     definitions: Schema = {}
     for kind, registry in KINDS.items():
         definitions[kind] = _kind_schema(kind, registry)
         for name, entry in registry.items():
             definitions[f"{kind}.{name}"] = _component_schema(kind, entry)
     properties = _root_properties()
+    properties |= comparison_properties(
+        {kind: {"$ref": f"#/$defs/{kind}"} for kind in ONE_COMPONENT},
+        _block_schema(TrainSpec),
+        _block_schema(TuneOptions),
+    )
     needed = [kind for kind in ONE_COMPONENT if kind not in COMPONENTS and kind != "schedule"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -49,7 +56,8 @@ def json_schema() -> Schema:
         "type": "object",
         "properties": properties,
         "additionalProperties": False,
-        "anyOf": [{"required": needed}, {"required": [EXTENDS]}],
+        # What a comparison varies need not stand in it a second time.
+        "anyOf": [{"required": needed}, {"required": [EXTENDS]}, {"required": [VARY]}],
         "$defs": definitions,
     }
 

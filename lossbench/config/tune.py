@@ -129,7 +129,6 @@ def read_tuning(node: Node | None, problems: Problems) -> Tuning:
 
 
 def _search(key: str, node: Node, problems: Problems) -> Search | None:
-    key = ".".join(part.strip() for part in key.split("."))
     if node.value is None:
         return Search(key, node.key)
     ends = node
