@@ -201,7 +201,7 @@ class Session:
             "detail": stopped.detail,
         }
         if stopped.reason == "diverged":
-            finite = [pair for pair in self._recorder.last_finite if pair[0] < stopped.step]
+            finite = [pair for pair in self._recorder.last_finite if pair[0] <= stopped.step]
             place["last_finite"] = [{"step": step, "loss": loss} for step, loss in finite]
             place["causes"] = causes(self.spec, stopped.step, finite)
         return place

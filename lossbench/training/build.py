@@ -101,7 +101,7 @@ def _monitored(
     for key, name in asked.items():
         if name is None:
             continue
-        known = [f"{VALIDATION}{metric}" for metric in ("loss", *metrics.names())]
+        known = [f"{VALIDATION}{metric}" for metric in metrics.lower_is_better()]
         if not has_validation:
             raise UsageError(
                 f"{key}: {name} needs validation data, and this dataset has none",
@@ -109,7 +109,7 @@ def _monitored(
             )
         if name not in known:
             raise UsageError(
-                f"{key}: there is no metric '{name}'", hint=f"valid: {', '.join(known)}"
+                f"{key}: nothing can be chosen by '{name}'", hint=f"valid: {', '.join(known)}"
             )
     watching = [s.schedule for s in specs if s.schedule and resolve(s.schedule).facts.state]
     if watching and not has_validation:

@@ -166,7 +166,14 @@ class _Progress:
         job, whole = self.job, ~self.diverged
         epoch = max(1, -(-self.step // job.steps_per_epoch))  # the one that the last step was in
         if whole.any():
-            yield Evaluated(self.step, epoch, "train", self._values("train"), whole)
+            values = self._values("train")
+            yield Evaluated(self.step, epoch, "train", values, whole.copy())
+            # The loss of a step is that before its update: only here the last update is seen.
+            for trial in np.flatnonzero(whole & ~np.isfinite(values["loss"])):
+                loss = values["loss"][trial]
+                detail = f"the loss of the whole training split was {loss} after step {self.step}"
+                self.diverged[trial], whole[trial] = True, False
+                yield TrialStopped(int(trial), self.step, epoch, "diverged", detail)
         if whole.any() and "test" in job.splits:
             best = self.best is not None
             weights = "best" if best else "current"

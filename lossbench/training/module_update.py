@@ -1,6 +1,6 @@
 """How the plain step turns gradients into new weights: torch.optim, or a rule of the catalogue."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,6 +36,7 @@ class RuleOnModule:
         for parameter, view in zip(self._params, self._layout.views(flat), strict=True):
             parameter.data = view[0]
         self._updater = Updater([optimizer], self._layout, flat)
+        self._scaled = _Scaled(self._params)
         self._averages = optimizer.facts.evaluate is not None
 
     def step(
@@ -46,17 +47,22 @@ class RuleOnModule:
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         """Update the module's parameters."""
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._params]
-        flat = torch.cat([grad.reshape(-1) for grad in grads])[None]
-        if scaler is not None:
-            flat = flat / scaler.get_scale()
-            if not bool(flat.isfinite().all()):
-                return
-        with torch.no_grad():
-            self._updater.step(flat, step, rate, momentum)
+
+        def update() -> None:
+            grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._params]
+            flat = torch.cat([grad.reshape(-1) for grad in grads])[None]
+            with torch.no_grad():
+                self._updater.step(flat, step, rate, momentum)
+
+        if scaler is None:
+            update()
+        else:
+            self._scaled.update = update
+            scaler.step(self._scaled)
 
     def unscale(self, scaler: torch.amp.GradScaler) -> None:
-        """Leave the gradients as they are: the rule divides by the scale itself."""
+        """Divide the gradients by the scale before they are clipped."""
+        scaler.unscale_(self._scaled)
 
     def step_with(self, closure: Any, rate: float) -> Tensor:
         """Refuse: no rule of the catalogue asks for the loss again."""
@@ -73,6 +79,18 @@ class RuleOnModule:
     def load(self, state: Any) -> None:
         """Take what `state` gave."""
         self._updater.load(state)
+
+
+class _Scaled(torch.optim.Optimizer):
+    """A rule as torch's gradient scaler wants it: parameters, and a step that it may leave out."""
+
+    def __init__(self, params: Sequence[nn.Parameter]) -> None:
+        super().__init__(params, {})
+        self.update: Callable[[], None] = lambda: None
+
+    def step(self, closure: Any = None) -> None:  # noqa: ARG002 - torch's own signature
+        """Make the update that the rule has prepared."""
+        self.update()
 
 
 class KernelOnModule:

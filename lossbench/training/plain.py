@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lossbench.components.modules import noise_buffers
+from lossbench.errors import UsageError
 from lossbench.training.model import Model, is_setting
 from lossbench.training.module_update import module_updater
 from lossbench.training.step import Bounds, Evaluation, Split
@@ -52,6 +53,12 @@ class PlainStep:
         self._seed = seed
         self._params = [p for p in model.parameters() if p.requires_grad]
         self._rule = module_updater(model, optimizer)
+        if self._rule.closure and self._scaler.is_enabled():
+            raise UsageError(
+                f"optimizer '{optimizer.applied.name}' asks for the loss several times per step, "
+                "which gradient scaling (train.amp: float16) cannot follow",
+                hint="train.amp: bfloat16 needs no scaling",
+            )
         self._bounds = Bounds(model, dict(model.named_parameters()))
         self._best = self.weights(0)
 
@@ -98,9 +105,7 @@ class PlainStep:
             index = rows.reshape(-1)
             inputs = self._split.inputs.index_select(0, index)
             target = self._split.target.index_select(0, index)
-            with torch.autocast(self._device.type, self._amp, enabled=self._amp is not None):
-                _, total, weight = self._model(inputs, target)
-            weight = weight.to(total.device)
+            total, weight = self._judged(inputs, target)
             loss = total / weight if self._per_step == 1 else total
             self._scaler.scale(loss).backward()
             totals.append(total.detach())
@@ -112,6 +117,21 @@ class PlainStep:
                     parameter.grad /= weight.to(parameter.grad.dtype)
         self._clip_gradients()
         return (total / weight).float()
+
+    def _judged(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of a batch's loss, and what its mean divides by.
+
+        Only the network is in mixed precision: a sum over a batch soon exceeds what float16 can
+        hold, and loses all but two digits in bfloat16.
+        """
+        if self._amp is None:
+            _, total, weight = self._model(inputs, target)
+        else:
+            with torch.autocast(self._device.type, self._amp):
+                raw = self._model.network(inputs)
+            terms = self._model.loss(self._model.heads.split(raw.float()), target)
+            total, weight = terms.total(), torch.as_tensor(terms.weight_sum())
+        return total, weight.to(total.device)
 
     def _clip_gradients(self) -> None:
         norm, value = self._clip

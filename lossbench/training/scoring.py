@@ -109,8 +109,9 @@ class Metrics:
         return tuple(metric.name for metric in self.chosen)
 
     def lower_is_better(self) -> Mapping[str, bool]:
-        """Return each metric's direction; the loss's is always down."""
-        return {"loss": True} | {m.name: m.facts.lower_is_better for m in self.chosen}
+        """Return each metric's direction, where it has one; the loss's is always down."""
+        directions = {m.name: m.facts.lower_is_better for m in self.chosen}
+        return {"loss": True} | {n: lower for n, lower in directions.items() if lower is not None}
 
     def compute(self, outputs: Tensor, target: Tensor) -> dict[str, list[float]]:
         """Return every metric of every trial, from outputs [trials, N, ...] and plain targets."""

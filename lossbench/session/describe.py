@@ -1,0 +1,168 @@
+"""What is said of a comparison besides its numbers: contenders, directions, floors, costs."""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from lossbench.config.comparison import ComparisonSpec, Trial
+from lossbench.config.spec import RunSpec
+from lossbench.config.tune import value_of
+from lossbench.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from lossbench.training import build
+    from lossbench.training import uninformed as levels
+    from lossbench.training.chunks import Work
+    from lossbench.training.survey import Survey
+else:
+    build = LazyModule("lossbench.training.build")
+    levels = LazyModule("lossbench.training.uninformed")
+
+RATE = "optimizer.lr"
+TIMED_STEPS = 12
+MOST_TIMED = 60
+"""Contenders whose cost per step is measured; more would take longer than many comparisons."""
+
+
+def outlook(spec: ComparisonSpec, stage: str, trials: int, work: "Work") -> dict[str, Any]:
+    """Return what is about to be done, from sizes alone."""
+    return {
+        "name": spec.name,
+        "stage": stage,
+        "trials": trials,
+        "contenders": list(spec.contenders),
+        "problems": list(spec.problems),
+        "seeds": len(spec.seeds),
+        "tune": [tune.key for tune in spec.tune],
+        "groups": work.groups,
+        "pieces": len(work.chunks),
+        "workers": work.workers,
+        "seconds": round(work.seconds, 1),
+        "bytes": work.bytes,
+        "plans": [
+            {"trials": len(chunk.trials), "step": chunk.plan.step, "reason": chunk.plan.reason}
+            for chunk in work.chunks
+        ],
+    }
+
+
+def facts_of(spec: ComparisonSpec, surveys: Sequence["Survey"]) -> dict[str, Any]:
+    """Return what run.json says of the data, one entry per group."""
+    return {
+        "data": [found.prepared.fingerprint for found in surveys],
+        "jobs": [
+            {key: value for key, value in found.facts.items() if key != "scaling"}
+            for found in surveys
+        ],
+        "seeds": list(spec.seeds),
+    }
+
+
+def directions(surveys: Sequence["Survey"]) -> dict[str, bool]:
+    """Return for every metric whether lower is better."""
+    found: dict[str, bool] = {}
+    for survey in surveys:
+        found |= survey.metrics.lower_is_better()
+    return found
+
+
+def floors(spec: ComparisonSpec, trials: Sequence[Trial], work: "Work") -> dict[str, Any]:
+    """Return the best that can be expected, where it is known: metric -> problem -> value."""
+    del spec
+    found: dict[str, dict[str, float]] = {}
+    for trial, survey in _surveyed(trials, work):
+        for name, value in survey.prepared.floor.items():
+            for split in ("validation", "test"):
+                found.setdefault(f"{split}/{name}", {})[trial.problem] = float(value)
+    return found
+
+
+def _surveyed(trials: Sequence[Trial], work: "Work") -> list[tuple[Trial, "Survey"]]:
+    """Return every trial with the survey of its group."""
+    group = {number: chunk.group for chunk in work.chunks for number in chunk.trials}
+    return [(trial, work.surveys[group[trial.number]]) for trial in trials]
+
+
+def uninformed(work: "Work", trials: Sequence[Trial]) -> dict[int, float]:
+    """Return for each trial the loss of the best prediction that ignores the input."""
+    known: dict[str, float | None] = {}
+    found: dict[int, float] = {}
+    for trial, survey in _surveyed(trials, work):
+        loss = repr((trial.spec.dataset, trial.spec.loss))
+        if loss not in known:
+            known[loss] = _level(trial.spec, survey)
+        level = known[loss]
+        if level is not None:
+            found[trial.number] = level
+    return found
+
+
+def _level(spec: RunSpec, survey: "Survey") -> float | None:
+    parts = type(survey.parts)(spec, survey.parts.target, survey.parts.inputs, survey.parts.brought)
+    if parts.brought is not None:
+        return None  # a problem has no inputs that could be ignored
+    model, target = parts.model(0), survey.splits["train"].target
+    return levels.uninformed_level(model, parts.heads.outputs, target)
+
+
+def contenders(
+    spec: ComparisonSpec,
+    trials: Sequence[Trial],
+    work: "Work",
+    found: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Return the facts about each contender that the analysis needs (analysis.table.Contender)."""
+    losses = spec.losses()
+    first: dict[str, tuple[Trial, Survey]] = {}
+    for trial, survey in _surveyed(trials, work):
+        first.setdefault(trial.contender, (trial, survey))
+    timed = len(first) <= MOST_TIMED
+    described = []
+    for name in spec.contenders:
+        trial, survey = first[name]
+        searches = [search for search in found.values() if search["contender"] == name]
+        described.append(
+            {
+                "name": name,
+                "loss": losses[name],
+                "rate": value_of(trial.spec, RATE),
+                "tuned": any(tune.key == RATE for tune in spec.tune),
+                "rate_at_edge": any(RATE in search["edges"] for search in searches),
+                "seconds_per_step": _seconds_per_step(trial.spec, survey) if timed else None,
+                "data": "" if len(spec.problems) > 1 else survey.prepared.fingerprint,
+                "steps": None
+                if len(spec.problems) > 1
+                else survey.order.steps_per_epoch * trial.spec.train.epochs,
+            }
+        )
+    return described
+
+
+def _seconds_per_step(spec: RunSpec, survey: "Survey") -> float:
+    """Return what one step costs this contender alone: seconds in a shared step mean nothing."""
+    job = build.build([spec], None, survey)
+    batches = next(job.order.epoch(1))
+    seconds = []
+    for number in range(1, TIMED_STEPS + 1):
+        step = min(number, job.total_steps)
+        rate, momentum = job.rates.at(step, job.dtype), job.rates.momentum(step, job.dtype)
+        begun = time.perf_counter()
+        job.step.train(batches, step, rate, momentum).cpu()
+        seconds.append(time.perf_counter() - begun)
+    return float(f"{sorted(seconds)[len(seconds) // 2]:.4g}")
+
+
+def shown(value: Any) -> Any:
+    """Return a varied value as trials.csv shows it: a number, or text."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{key}: {shown(item)}" for key, item in value.items())
+        return f"{{{inner}}}"
+    return f"[{', '.join(str(shown(item)) for item in value)}]"
+
+
+def seconds_between(start: str, end: str) -> float:
+    """Return the seconds between two times as `now` writes them."""
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
