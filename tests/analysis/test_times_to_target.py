@@ -89,6 +89,7 @@ def test_who_was_watched_for_too_short_is_not_called_slower():
     late, short = [3, 3, 3, 1], [3, 3, NAN, NAN]
     pair = compare_times(made([[late], [short]]), ("A", "B"), LOSS, 2.0)
     assert (pair.lower, pair.ties, pair.higher) == (0, 1, 0)
+    assert compare_times(made([[short], [late]]), ("A", "B"), LOSS, 2.0).ties == 1
     # A trial that diverged would never have come.
     lost = made([[late], [short]], status={("B", 0): "diverged"})
     assert compare_times(lost, ("A", "B"), LOSS, 2.0).lower == 1
