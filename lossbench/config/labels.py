@@ -85,6 +85,8 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
+        if value.is_integer() and abs(value) < 1e6:
+            return f"{value:.0f}"
         return re.sub(r"e([-+])0+", r"e\1", repr(value)).replace("e+", "e")
     return "null" if value is None else str(value)
 
