@@ -88,7 +88,7 @@ class _Scaled(torch.optim.Optimizer):
         super().__init__(params, {})
         self.update: Callable[[], None] = lambda: None
 
-    def step(self, closure: Any = None) -> None:  # noqa: ARG002 - torch's own signature
+    def step(self, closure: Any = None) -> Any:  # noqa: ARG002 - torch's own signature
         """Make the update that the rule has prepared."""
         self.update()
 

@@ -99,6 +99,7 @@ class PlainStep:
         for parameter in self._params:
             parameter.grad = None
         totals, weights = [], []
+        samples = sum(rows.numel() for rows in batches)
         for number, rows in enumerate(batches, start=1):
             for noise in self._noise:
                 noise[0], noise[1] = self._seed, (step - 1) * self._per_step + number
@@ -106,7 +107,8 @@ class PlainStep:
             inputs = self._split.inputs.index_select(0, index)
             target = self._split.target.index_select(0, index)
             total, weight = self._judged(inputs, target)
-            loss = total / weight if self._per_step == 1 else total
+            # The weight of all batches is not known yet; a mere sum would overflow in float16.
+            loss = total / weight if self._per_step == 1 else total / samples
             self._scaler.scale(loss).backward()
             totals.append(total.detach())
             weights.append(weight.detach())
@@ -114,7 +116,7 @@ class PlainStep:
         if self._per_step > 1:
             for parameter in self._params:
                 if parameter.grad is not None:
-                    parameter.grad /= weight.to(parameter.grad.dtype)
+                    parameter.grad *= (samples / weight).to(parameter.grad.dtype)
         self._clip_gradients()
         return (total / weight).float()
 
