@@ -329,6 +329,20 @@ def test_a_diverged_run_says_where_and_why(tmp_path: Path) -> None:
         session.resume(result.id, runs_dir=tmp_path)
 
 
+def test_weights_that_the_last_step_destroyed_are_a_divergence(tmp_path: Path) -> None:
+    # One step: its loss is that of the first weights, and finite.
+    result = begin(
+        tmp_path, "optimizer={name: sgd, lr: 1e30}", "train.epochs=1", "train.batch_size=full"
+    ).result()
+    steps = [row for row in result.run.rows if "weights" not in row]
+    assert [row["loss"] is None for row in steps] == [False]
+    assert result.status == "diverged"
+    found = result.summary["diverged"]
+    assert (found["step"], [point["step"] for point in found["last_finite"]]) == (1, [1])
+    assert "whole training split" in found["detail"]
+    assert not any(row["split"] == "test" for row in result.run.rows)
+
+
 def test_a_run_that_is_done_has_no_error(finished: RunResult) -> None:
     assert finished.error is None
 

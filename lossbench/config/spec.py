@@ -127,7 +127,7 @@ class Choice:
 class EarlyStopping:
     """Stop when the metric has not improved by `min_delta` for `patience` evaluations.
 
-    metric:    train/loss, validation/loss, or validation/ and the name of one of the metrics.
+    metric:    validation/loss, or validation/ and the name of one of the metrics.
     patience:  evaluations without an improvement before the run stops.
     min_delta: what counts as an improvement: more than this.
     """
