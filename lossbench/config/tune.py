@@ -16,6 +16,7 @@ from lossbench.config.comparison import Cell, Tune
 from lossbench.config.options import annotations_of, defaults_of, read_block
 from lossbench.config.problems import Problems
 from lossbench.config.protocol import (
+    MOST_TRIALS,
     common_metrics,
     is_loss,
     named,
@@ -162,6 +163,10 @@ def tunes(
         return ()
     metric = _metric(tuning, cells, problems)
     _check_validation(tuning.searches[0], cells, problems)
+    runs = len(cells) * tuning.options.trials * tuning.options.seeds
+    if runs > MOST_TRIALS:
+        message = f"tune takes {show(runs)} runs, at most {MOST_TRIALS}"
+        problems.add(tuning.searches[0].place, message, "lower tune.trials or tune.seeds")
     rest = (tuning.options.trials, tuning.options.seeds, metric)
     return tuple(
         Tune(search.key, _number(search.low), _number(search.high), *rest)

@@ -460,6 +460,8 @@ AXIS = "vary: {optimizer: [sgd, adam]}\n"
         ("tune: {optimizer.lr: [0, 1]}", "[0, 1]", "greater than 0 upward, got 0.0 to 1.0", None),
         ("tune: {optimizer.lr: {uniform: [1, 2]}}", "{uniform", "with two numbers", None),
         ("tune: {optimizer.lr: null, trials: 0}", "0}", "tune.trials must be at least 1", None),
+        ("tune: {optimizer.lr: null, trials: 500000}", "optimizer.lr",
+         "tune takes 1500000 runs, at most 1000000", "lower tune.trials"),
         ("tune: {trials: 3}", "tune", "tune names no knob to search", "add 'optimizer.lr"),
         ("tune: 3", "3", "tune must name a knob, or be a block of knobs, got 3", None),
         ("tune: {optimizer.lr: null, metric: validation/mea}", "validation/mea",
