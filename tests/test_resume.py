@@ -50,6 +50,11 @@ CARRYING: dict[str, dict[str, Any]] = {
         "train": {**BASE["train"], "accumulate": 2, "clip_norm": 0.5, "step": "plain"},
     },
     "torch's random activation": {"activation": "rrelu"},
+    "a problem with noise": {
+        "dataset": {"name": "surface", "start": [-1.2, 1.0], "noise": 0.5}, "network": "point",
+        "loss": "value", "metrics": ["distance", "first_coordinate", "second_coordinate"],
+        "train": {**BASE["train"], "batch_size": "full"},
+    },
 }  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def _shown(run: "Run", label: str) -> "Shown":
     )
 
 
-def _directions(config: dict[str, Any]) -> dict[str, bool]:
+def _directions(config: dict[str, Any]) -> dict[str, bool | None]:
     """Return of the loss and of every metric of a config whether lower is better."""
     from lossbench.registry import metric
 

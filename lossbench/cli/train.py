@@ -193,11 +193,13 @@ def _report(output: Output, result: "RunResult", running: "Session", runs_dir: P
 
 def _suggest_next(output: Output, running: "Session", where: Sequence[str]) -> None:
     run, epochs = running.directory.id, running.spec.train.epochs
-    commands = (
+    commands = [
         ["plot", "runs", run, "-o", "curves.svg"],
         ["predict", run, "FILE.csv"],
         ["train", "--resume", run, f"train.epochs={2 * epochs}"],
-    )
+    ]
+    if running.job.record()["target"]["kind"] == "objective":
+        del commands[1]  # there is nothing to predict
     output.note("next:")
     for words in commands:
         output.note(f"  {' '.join(['lossbench', *words, *where])}")

@@ -286,11 +286,12 @@ class MetricFacts:
                 above 0.5), refused where the loss has none. Two classes are shown as two columns,
                 also where the network has one output. Of an objective: the `values` [N, 1] of the
                 function, or the `point` [N, d], beside the minima [N, m, d].
-    lower_is_better: the direction.
+    lower_is_better: the direction; none where no value is better than another (a coordinate): it
+                is recorded, but nothing may be chosen by it.
     least_size: the smallest Target.size that it can be computed for.
     """
 
     target: tuple[TargetKind, ...]
     prediction: Literal["values", "scores", "probabilities", "point"] = "values"
-    lower_is_better: bool = False
+    lower_is_better: bool | None = False
     least_size: int = 1

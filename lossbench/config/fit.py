@@ -190,7 +190,8 @@ def check_recorded(
 ) -> None:
     """Note where `monitor` or early stopping watches a value that the run does not record."""
     recorded = ["train/loss", "validation/loss"]
-    recorded += [f"validation/{metric.choice.name}" for metric in chosen]
+    directed = [m for m in chosen if m.entry.facts.lower_is_better is not None]
+    recorded += [f"validation/{metric.choice.name}" for metric in directed]
     keys = (train_node.mapping or {}) if train_node is not None else {}
     if train.monitor is not None:
         _check_name(train.monitor, keys.get("monitor"), "train.monitor", recorded, problems)
@@ -208,9 +209,13 @@ def _check_name(
         return
     hint = suggest(name, recorded)
     unlisted = name.partition("/")[2] or name
+    place = node.place if node is not None else Place()
+    if unlisted in metrics and metrics[unlisted].facts.lower_is_better is None:
+        message = f"{label}: no value of '{name}' is better than another"
+        problems.add(place, message, f"valid: {', '.join(recorded)}")
+        return
     if unlisted in metrics and f"validation/{unlisted}" not in recorded:
         hint = f"add it to the metrics: metrics: [{unlisted}]"
-    place = node.place if node is not None else Place()
     problems.add(place, f"{label}: '{name}' is not recorded by this run", hint)
 
 

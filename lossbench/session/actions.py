@@ -286,6 +286,11 @@ def predict(reference: str, file: Path, *, runs_dir: Path = RUNS) -> list[dict[s
     record = directory.read_record()
     weights, _ = directory.read_model()
     facts = record["job"]
+    if facts["target"]["kind"] == "objective":
+        raise RunError(
+            f"run {directory.id} looked for the minimum of a function: there is nothing to predict",
+            hint=f"its result is the point itself, which are the weights in {directory.path}",
+        )
     inputs = read_inputs(Path(file), facts["input_names"], tuple(facts["inputs"]))
     spec = load(directory.resolved).spec
     columns = _columns(prediction.predict(spec, facts, weights, inputs), facts["target"]["names"])

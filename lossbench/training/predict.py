@@ -36,12 +36,6 @@ def predict(
             f"the inputs have shape {list(inputs.shape[1:])}, the run was trained on {list(shape)}"
         )
     target = _target(record)
-    if target.kind == "objective":
-        raise DataError(
-            f"dataset '{spec.dataset.name}' is a problem: its result is the point, and there is "
-            "nothing to predict",
-            hint="lossbench export gives the point",
-        )
     parts = Parts(spec, target, shape)
     model = parts.model(spec.train.seed)
     missing, unexpected = model.load_state_dict(dict(weights), strict=False)

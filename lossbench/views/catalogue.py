@@ -15,6 +15,7 @@ from lossbench.registry import KINDS, Entry, Knob
 from lossbench.views.console import NARROW, Column, facts, heading, prose, say, table
 from lossbench.views.examples import example, yaml_text
 from lossbench.views.fits import (
+    direction_words,
     fits,
     interval,
     plural,
@@ -143,7 +144,7 @@ _COLUMNS: Mapping[str, Mapping[str, Callable[[Any], str]]] = {
     },
     "metric": {
         "target": lambda declared: ", ".join(declared.target),
-        "better": lambda declared: "lower" if declared.lower_is_better else "higher",
+        "better": lambda declared: direction_words(declared.lower_is_better),
     },
     "network": {"inputs": lambda declared: declared.inputs},
     "layer": {"dimensions": lambda declared: ", ".join(map(str, declared.dimensions)) or "any"},

@@ -82,7 +82,7 @@ class Shown:
     curves: Curves
     loss: str = ""
     best_step: int | None = None
-    lower_is_better: Mapping[str, bool] = field(default_factory=dict)
+    lower_is_better: Mapping[str, bool | None] = field(default_factory=dict)
     test: Mapping[str, float | None] = field(default_factory=dict)
 
 
@@ -204,9 +204,8 @@ def _best_mark(
 
 def _error_over_decades(run: Shown, name: str, curves: Sequence[Series]) -> bool:
     """Losses and errors may need a logarithmic axis; scores near 1 never do."""
-    return run.lower_is_better.get(name, name == "loss") and wants_log(
-        *(curve.values for curve in curves)
-    )
+    lower = run.lower_is_better.get(name, name == "loss")
+    return bool(lower) and wants_log(*(curve.values for curve in curves))
 
 
 def _outcome(run: Shown) -> str:
@@ -217,7 +216,10 @@ def _outcome(run: Shown) -> str:
     validation = run.curves.evaluations.get("validation", {})
     said = []
     for name, curve in validation.items():
-        place = best(curve.values, lower_is_better=run.lower_is_better.get(name, name == "loss"))
+        lower = run.lower_is_better.get(name, name == "loss")
+        if lower is None:  # no value is better than another
+            continue
+        place = best(curve.values, lower_is_better=lower)
         if place is not None:
             said.append(f"{_words(name)} {curve.values[place]:.4g}")
     return "best validation: " + ", ".join(said) if said else ""

@@ -117,8 +117,13 @@ def _metric_fits(declared: Any) -> dict[str, str]:
     return {
         "targets": listed(declared.target),
         "prediction": declared.prediction,
-        "better": "lower" if declared.lower_is_better else "higher",
+        "better": direction_words(declared.lower_is_better),
     }
+
+
+def direction_words(lower_is_better: bool | None) -> str:
+    """Return which values of a metric are better."""
+    return {True: "lower", False: "higher", None: "neither"}[lower_is_better]
 
 
 def _network_fits(declared: Any) -> dict[str, str]:

@@ -19,7 +19,7 @@ from lossbench.components.modules import (
     noise_buffers,
     number_places,
 )
-from lossbench.components.noise import levels, normal
+from lossbench.components.noise import levels
 from lossbench.errors import UsageError
 from lossbench.registry import layer
 

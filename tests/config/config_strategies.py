@@ -150,6 +150,11 @@ def configs(draw: st.DrawFn, file: Path) -> dict[str, Any]:
             st.sampled_from(names["optimizer"]).flatmap(lambda n: block("optimizer", n, file))
         ),
     }
+    networks = KINDS["network"]
+    brought = facts.network
+    names["network"] = (
+        [brought] if brought else [n for n in networks if not networks[n].facts.brought]
+    )
     for other in ("network", "activation", "schedule"):
         if names[other] and draw(st.booleans()):
             name = draw(st.sampled_from(names[other]))

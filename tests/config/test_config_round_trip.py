@@ -98,7 +98,9 @@ def test_every_component_that_yaml_can_name_loads_in_a_minimal_config() -> None:
     for kind in ("optimizer", "activation", "network", "schedule"):
         for name, entry in KINDS[kind].items():
             if usable(kind, name) and not any(knob.required for knob in entry.knobs):
-                load(mapping=base | {kind: name})
+                brought = getattr(entry.facts, "brought", False)
+                data = {"dataset": "surface", "loss": "value"} if brought else {}
+                load(mapping=base | data | {kind: name})
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,9 @@ def spec() -> Callable[..., RunSpec]:
             optimizer=choose("optimizer", "sgd", lr=0.05),
             metrics=tuple(choose("metric", name) for name in parts.get("metrics", ())),
         )
+        data = chosen.get("dataset", base.dataset)
+        if data.file is None and (brought := KINDS["dataset"][data.name].facts.network):
+            chosen.setdefault("network", choose("network", brought))
         training = TrainSpec(**{"epochs": 2, "batch_size": 16, "seed": 3, **train_parts})
         return replace(base, train=training, **chosen)
 

@@ -23,6 +23,8 @@ def dataset_for(loss_name: str, choice, tmp_path: Path):
     encodings = set(registry.loss[loss_name].facts.encodings)
     if encodings & set(FITS["class"]):
         return choice("dataset", "iris")
+    if encodings & set(FITS["objective"]):
+        return choice("dataset", "quadratic_deep")
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(60, 3)).astype(np.float32)
     counts = rng.poisson(2.0, size=(60, 1)).astype(np.float32)

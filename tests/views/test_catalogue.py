@@ -18,7 +18,8 @@ ENTRIES = [
     for kind, registry in KINDS.items()
     for entry in registry.values()
 ]
-DATA = {"real": "cubic", "count": "cubic", "class": "iris"}
+DATA = {"real": "cubic", "count": "cubic", "class": "iris", "objective": "surface"}
+LOSSES = {"class": "cross_entropy", "objective": "value"}
 
 
 def printed(width: int, show: Any) -> str:
@@ -37,16 +38,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def target_kinds(entry: Entry[Any]) -> list[str]:
+    """The kinds of target that the component goes with."""
+    if entry.kind == "loss":
+        return fits.target_kinds(entry.facts)
+    if entry.kind == "metric":
+        return list(entry.facts.target)
+    if entry.kind == "dataset" and entry.facts.target is not None:
+        return [fits.target_kind_words(entry.facts.target)]
+    return ["objective" if getattr(entry.facts, "brought", False) else "real"]
+
+
 def config_with(entry: Entry[Any]) -> str:
     """The smallest config around an example."""
-    blocks = {"dataset": "dataset: cubic", "loss": "loss: mse", "optimizer": "optimizer: adam"}
-    if entry.kind == "loss":
-        kinds = fits.target_kinds(entry.facts)
-        blocks["dataset"] = f"dataset: {next(DATA[kind] for kind in kinds if kind in DATA)}"
-    if entry.kind == "metric" and "class" in entry.facts.target:
-        blocks |= {"dataset": "dataset: iris", "loss": "loss: cross_entropy"}
-    if entry.kind == "dataset" and "class" in str(entry.facts.target):
-        blocks["loss"] = "loss: cross_entropy"
+    kind = next(kind for kind in target_kinds(entry) if kind in DATA)
+    blocks = {"dataset": DATA[kind], "loss": LOSSES.get(kind, "mse"), "optimizer": "adam"}
+    blocks = {part: f"{part}: {name}" for part, name in blocks.items()}
     blocks["network" if entry.kind == "layer" else entry.kind] = examples.example(entry)
     return "\n".join(blocks.values()) + "\n"
 

@@ -11,6 +11,9 @@ def value(prediction: Tensor, target: Tensor) -> Tensor:  # noqa: ARG001 - the c
     Formula:    f(x)
     Derivative: 1
     Shapes:     prediction [N], target [N, m, d] -> [N]
+    Range:      (-inf, inf)
     Note:       where the minimum lies is known, but only the metrics are told.
+    Reference:  Cauchy, Methode generale pour la resolution des systemes d'equations simultanees,
+                1847.
     """
     return prediction

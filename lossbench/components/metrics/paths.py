@@ -21,7 +21,7 @@ def distance(prediction: Tensor, target: Tensor) -> Tensor:
     return torch.linalg.vector_norm(away, dim=2).amin(dim=1).mean()
 
 
-@metric(target=("objective",), prediction="point")
+@metric(target=("objective",), prediction="point", lower_is_better=None)
 def first_coordinate(prediction: Tensor, target: Tensor) -> Tensor:  # noqa: ARG001
     """The point's first coordinate: half of what a path is drawn from.
 
@@ -32,7 +32,7 @@ def first_coordinate(prediction: Tensor, target: Tensor) -> Tensor:  # noqa: ARG
     return double(prediction)[:, 0].mean()
 
 
-@metric(target=("objective",), prediction="point", least_size=2)
+@metric(target=("objective",), prediction="point", lower_is_better=None, least_size=2)
 def second_coordinate(prediction: Tensor, target: Tensor) -> Tensor:  # noqa: ARG001
     """The point's second coordinate: the other half of what a path is drawn from.
 
