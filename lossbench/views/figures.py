@@ -1,73 +1,11 @@
-"""Pictures as plain data: what is drawn, without how.
-
-A Figure is made of numbers and words only; `draw.py` turns it into a PNG, SVG or PDF. What a test
-wants to know of a picture it reads here.
-"""
+"""Pictures of runs, as plain data: what is drawn of one run, and of several over one another."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from lossbench.analysis.curves import Curves, Series, best, thin, trend, wants_log
-
-Role = Literal["raw", "trend", "evaluations"]
-"""How a line is meant: single batches (light, behind), their course, or measured points."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A curve. `hue` numbers what it belongs to: the same number has the same colour and dashes."""
-
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    label: str = ""
-    hue: int = 0
-    role: Role = "trend"
-
-
-@dataclass(frozen=True)
-class Band:
-    """The area between two curves, such as an interval."""
-
-    x: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    label: str = ""
-    hue: int = 0
-
-
-@dataclass(frozen=True)
-class Mark:
-    """One point that matters, ringed; with `upright`, a thin line through it says where on x."""
-
-    x: float
-    y: float
-    label: str = ""
-    hue: int = 0
-    upright: bool = False
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One pair of axes."""
-
-    x_label: str
-    y_label: str
-    lines: tuple[Line, ...] = ()
-    bands: tuple[Band, ...] = ()
-    marks: tuple[Mark, ...] = ()
-    title: str = ""
-    log_y: bool = False
-    whole_x: bool = True
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture: its panels in reading order; one legend serves all of them."""
-
-    panels: tuple[Panel, ...]
-    title: str = ""
-    note: str = ""
+from lossbench.views.shapes import Figure, Line, Mark, Panel
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ from matplotlib.colors import to_rgb
 from lossbench.analysis.curves import Curves, Series
 from lossbench.errors import UsageError
 from lossbench.views import draw
-from lossbench.views.figures import Band, Figure, Line, Mark, Panel, Shown, runs_figure
+from lossbench.views.figures import Shown, runs_figure
+from lossbench.views.shapes import Band, Figure, Line, Mark, Panel
 
 
 def shown(label: str = "a run", seed: int = 0, metrics: tuple[str, ...] = ("accuracy",)) -> Shown:
