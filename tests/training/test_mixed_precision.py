@@ -8,6 +8,7 @@ import torch
 
 from lossbench.errors import UsageError
 from lossbench.training.build import build
+from lossbench.training.events import SafePoint
 from lossbench.training.loop import train
 
 AMP = ["bfloat16", "float16"]
@@ -77,3 +78,16 @@ def test_lbfgs_is_refused_where_gradients_are_scaled(iris, choice):
         build([iris("float16", lbfgs)])
     assert "bfloat16" in (error.value.hint or "")
     list(train(build([iris("bfloat16", lbfgs, train_epochs=1)])))
+
+
+def test_a_resume_goes_on_with_the_scale_that_was_found(iris):
+    spec = iris("float16", train_epochs=3, train_batch_size="full")
+    job = build([spec])
+    job.step._scaler.load_state_dict(job.step._scaler.state_dict() | {"scale": 2.0**30})
+    events = list(train(job))
+    point = next(event for event in events if isinstance(event, SafePoint))
+    again = build([spec])
+    state = job.step.state()
+    again.step.load(state)
+    assert again.step._scaler.get_scale() == job.step._scaler.get_scale() < 2.0**30
+    assert point.step == 1
