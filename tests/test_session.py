@@ -193,6 +193,44 @@ def test_the_users_file_travels_with_the_run(tmp_path: Path) -> None:
     assert (again.path / "metrics.jsonl").read_bytes() == (moved / "metrics.jsonl").read_bytes()
 
 
+def test_the_modules_beside_the_users_file_travel_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a runs directory is usually named relative to where one is
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "my_loss.py").write_text(
+        "from powers import power\n\n\ndef robust(prediction, target):\n"
+        "    return power((prediction - target).abs())\n"
+    )
+    (mine / "powers.py").write_text(
+        "from exponents import exponent\n\n\ndef power(x):\n    return x ** exponent\n"
+    )
+    (mine / "exponents.py").write_text("exponent = 1.5\n")
+    (mine / "config.yaml").write_text(
+        "name: own\ndataset: {name: sine, samples: 60}\nloss: my_loss.py:robust\n"
+        "optimizer: adam\ntrain: {epochs: 2, batch_size: 16, device: cpu}\n"
+    )
+    first = session.train("mine/config.yaml", runs_dir="runs")
+    copies = sorted(path.name for path in (first.path / "files").iterdir())
+    assert copies == ["exponents.py", "my_loss.py", "powers.py"]
+    # The same file with another neighbour is another loss, also in the same process.
+    (mine / "exponents.py").write_text("exponent = 2.5\n")
+    other = session.train("mine/config.yaml", runs_dir="runs")
+    assert other.run.rows[0]["loss"] != first.run.rows[0]["loss"]
+    for file in mine.iterdir():
+        file.unlink()
+    again = session.train(first.path / "config.resolved.yaml", runs_dir="runs")
+    assert (again.path / "metrics.jsonl").read_bytes() == (
+        first.path / "metrics.jsonl"
+    ).read_bytes()
+    longer = session.resume(first.id, ["train.epochs=3"], runs_dir=Path("runs")).result()
+    assert longer.summary["epochs"] == 3
+    (first.path / "files" / "exponents.py").write_text("exponent = 9\n")
+    with pytest.raises(RunError, match=r"exponents\.py has other content"):
+        session.resume(first.id, ["train.epochs=4"], runs_dir=Path("runs"))
+
+
 # --- refusals: nothing is left behind ---------------------------------------------------------
 
 

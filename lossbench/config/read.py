@@ -37,6 +37,7 @@ from lossbench.config.values import INVALID, check
 from lossbench.config.write import dump_plain
 from lossbench.config.yaml import Node, from_python
 from lossbench.errors import ConfigError, Place, Problem, suggest
+from lossbench.plugins import travelling
 from lossbench.registry import metric as metrics
 
 ONE_COMPONENT = ("dataset", "network", "activation", "loss", "optimizer", "schedule")
@@ -44,7 +45,10 @@ ONE_COMPONENT = ("dataset", "network", "activation", "loss", "optimizer", "sched
 
 @dataclass(frozen=True)
 class Loaded:
-    """A config that was read: what it means, its text as given, and the user's own files in it."""
+    """A config that was read: what it means, its text as given, and the user's own files in it.
+
+    `files` are those named in it and the modules beside them that they import.
+    """
 
     spec: RunSpec
     text: str
@@ -97,7 +101,7 @@ def _read(root: Node, text: str, name: str, overrides: Sequence[str]) -> Loaded:
     spec = read_run(lay_over(root, overrides, problems), name, problems)
     problems.raise_any()
     assert spec is not None  # no problem, so every part was read
-    return Loaded(spec, text, spec.own_files())
+    return Loaded(spec, text, travelling(spec))
 
 
 Known = dict[tuple[str, int, str | None], tuple[Node | None, Read]]

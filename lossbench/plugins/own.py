@@ -35,8 +35,9 @@ from lossbench.components.vocabulary import NATURAL, Data, Samples, Target
 from lossbench.errors import UnknownNameError, UsageError
 from lossbench.lazy import np
 from lossbench.plugins.blame import user_code
+from lossbench.plugins.neighbours import neighbours
 from lossbench.plugins.references import canonical, entry_points, in_file, is_reference, locate
-from lossbench.plugins.syntax import COMPUTED, Definition, define
+from lossbench.plugins.syntax import COMPUTED, Definition, define, offered
 from lossbench.registry import USER_ENTRY, Entry, registry_of
 
 if TYPE_CHECKING:
@@ -186,14 +187,17 @@ def _import_file(file: Path) -> ModuleType:
 
     Its folder is on the path during the import only, so that it may import its neighbours.
     """
-    source = file.read_bytes()
-    digest = hashlib.sha256(str(file).encode() + b"\0" + source).hexdigest()[:16]
+    beside = neighbours(file)
+    texts = [str(file).encode(), *(path.read_bytes() for path in (file, *beside))]
+    digest = hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
     name = f"_user_{file.stem}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UsageError(f"{file} cannot be imported")
+    for path in beside:  # one of that name may be another folder's, or an older text
+        sys.modules.pop(path.stem, None)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickles look their module up while it is made
     try:
@@ -253,6 +257,8 @@ def find(name: str, kind: str, folder: Path) -> Entry[Any]:
     """
     if is_reference(name):
         return outline(name, kind, folder)
+    if name.endswith(".py"):
+        raise _nameless(name, kind, folder)
     try:
         return registry_of(kind).find(name)
     except UnknownNameError as error:
@@ -260,6 +266,16 @@ def find(name: str, kind: str, folder: Path) -> Entry[Any]:
         if name not in points:
             raise UnknownNameError(kind, name, (*error.valid, *points)) from None
         return replace(outline(points[name], kind, folder), name=name)
+
+
+def _nameless(name: str, kind: str, folder: Path) -> UsageError:
+    """Return the error of a reference to a file that does not say what in it is meant."""
+    found = offered(Path(folder, Path(name).expanduser()))
+    choices = " or ".join(f"'{name}:{one}'" for one in found) or f"'{name}:NAME'"
+    return UsageError(
+        f"'{name}' names a file, not the {kind} in it",
+        hint=f"write {choices}",
+    )
 
 
 # --- what a user's function or class must be wrapped in ---------------------------------------

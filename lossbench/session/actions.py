@@ -15,7 +15,7 @@ from lossbench.config.spec import RunSpec
 from lossbench.config.write import dump
 from lossbench.config.yaml import parse
 from lossbench.errors import RunError
-from lossbench.lazy import LazyModule
+from lossbench.lazy import LazyModule, np
 from lossbench.rundir import environment
 from lossbench.rundir.differences import describe, differences
 from lossbench.rundir.directory import RUNS, RunDirectory
@@ -158,9 +158,8 @@ def resume(
     loaded = load(directory.resolved, overrides)
     spec = loaded.spec
     continuation.refuse_other_modules(directory, record, loaded.files)
-    text = _resolved(
-        spec, directory, {directory.path / name: name for name in record.get("files", {})}
-    )
+    copies = {(directory.path / name).absolute(): name for name in record.get("files", {})}
+    text = _resolved(spec, directory, copies)
     changes = differences(record["config"], parse(text, file=directory.resolved).plain())
     continuation.refuse_changes(changes)
     continuation.refuse_finished(directory, record, spec)
@@ -302,9 +301,16 @@ def _columns(predicted: Mapping[str, Any], names: Sequence[str]) -> dict[str, li
     columns: dict[str, list[Any]] = {}
     for name, values in predicted.items():
         if values.ndim == 1 or values.shape[1] == 1:
-            columns[name] = values.reshape(-1).tolist()
+            columns[name] = _shortest(values.reshape(-1))
             continue
         parts = names if len(names) == values.shape[1] else range(values.shape[1])
         for index, part in enumerate(parts):
-            columns[f"{name}_{part}"] = values[:, index].tolist()
+            columns[f"{name}_{part}"] = _shortest(values[:, index])
     return columns
+
+
+def _shortest(values: Any) -> list[Any]:
+    """Return an array as a list; single precision with the few digits that it has."""
+    if values.dtype != np.float32:
+        return list(values.tolist())
+    return [float(str(value)) for value in values]
