@@ -12,7 +12,7 @@ from lossbench.training.build import build, plan_group
 from lossbench.training.events import Evaluated, Event, Finished, StepsDone, TrialStopped
 from lossbench.training.groups import Chunk, cut, group_trials
 from lossbench.training.loop import train
-from lossbench.training.plan import FUSE_BELOW
+from lossbench.training.plan import FUSE_BELOW, Plan
 from lossbench.training.survey import Survey, survey
 
 Array = np.ndarray[Any, Any]
@@ -73,9 +73,7 @@ def plan_work(
     surveys, plans, seconds = [], [], []
     for group in groups:
         found = survey(specs[group[0]])
-        plan = plan_group([specs[index] for index in group], found)
-        # Several processes share the cores: more than one thread each would make them wait.
-        plan = replace(plan, threads=1) if plan.threads > 1 and len(group) > 1 else plan
+        plan = _plan_of([specs[index] for index in group], found)
         surveys.append(found)
         plans.append(plan)
         seconds.append(estimate(found, len(group), plan.step == "fused"))
@@ -92,6 +90,17 @@ def plan_work(
             chunks.append(Chunk(len(chunks), number, trials, own))
     size = sum(_bytes(found, len(group)) for found, group in zip(surveys, groups, strict=True))
     return Work(tuple(chunks), tuple(surveys), len(groups), total, workers, size)
+
+
+def _plan_of(specs: Sequence[RunSpec], found: Survey) -> Plan:
+    """Decide how to train a group; what `vmap` refuses is trained one trial at a time."""
+    plan = plan_group(specs, found)
+    if plan.step == "fused" and specs[0].own_files():
+        # Only a user's own code may branch on data; one trial shows whether it does.
+        alone = build(specs[:1], plan, found).plan
+        plan = plan if alone.step == "fused" else alone
+    # Several processes share the cores: more than one thread each would make them wait.
+    return replace(plan, threads=1) if plan.threads > 1 and len(specs) > 1 else plan
 
 
 def estimate(found: Survey, trials: int, fused: bool) -> float:
