@@ -58,6 +58,7 @@ def survey(spec: RunSpec) -> Survey:
         _check_batches(spec, parts, order, batch_size)
         splits = {name: _split(prepared, name, parts.heads) for name in prepared.splits}
         sizes, raw = _probe(parts, spec, splits["train"], batch_size)
+        _check_values(spec, parts, raw, splits["train"])
         metrics = _metrics(spec, parts.heads, prepared)
         # A metric whose knobs do not fit these classes is refused before anything is trained.
         metrics.compute(raw[None], _plain_targets(prepared, "train")[: len(raw)])
@@ -123,6 +124,21 @@ def _probe(parts: Parts, spec: RunSpec, split: Split, batch_size: int) -> tuple[
             f"the loss '{parts.loss.name}' on this data needs {parts.heads.outputs}"
         )
     return sizes, raw
+
+
+def _check_values(spec: RunSpec, parts: Parts, raw: Tensor, split: Split) -> None:
+    """Refuse to accumulate a loss of the user's own that is already one value for the batch."""
+    if spec.train.accumulate == 1 or spec.loss.file is None or len(raw) == 1:
+        return
+    model = parts.model(spec.train.seed).eval()
+    with torch.no_grad():
+        terms = model.loss(parts.heads.split(raw), split.target[: len(raw)])
+    if terms.values.numel() == 1:
+        raise UsageError(
+            f"train.accumulate cannot be used with loss '{parts.loss.name}': it returns one value "
+            "for a batch, and how the values of several batches make one is not known",
+            hint="return one value per sample or element, without .mean()",
+        )
 
 
 def _split(prepared: Prepared, name: str, heads: Heads) -> Split:

@@ -298,3 +298,17 @@ def test_a_metric_that_cannot_be_computed_is_refused_before_training(spec, choic
     top = choice("metric", "top_k_accuracy", k=3)
     with pytest.raises(UsageError, match="k"):
         build([type(one)(**{**vars(one), "metrics": (top,)})])
+
+
+@pytest.mark.parametrize("returned", ["", ".mean()"])
+def test_only_a_loss_per_sample_can_be_accumulated(returned, tmp_path, own, spec):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"def loss(prediction, target):\n    return (prediction - target).abs(){returned}\n"
+    )
+    chosen = spec(loss=own("loss", file, "loss"), train_accumulate=2)
+    if not returned:
+        build([chosen])
+        return
+    with pytest.raises(UsageError, match="one value for a batch"):
+        build([chosen])
