@@ -22,7 +22,6 @@ from lossbench.errors import (
     StorageError,
     UsageError,
 )
-from lossbench.rundir import directory as rundir
 from lossbench.rundir import records
 from lossbench.rundir.directory import RunDirectory
 from lossbench.rundir.finding import all_runs, find
