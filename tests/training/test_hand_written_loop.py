@@ -139,6 +139,56 @@ def test_weight_decay_on_everything(step, iris, choice):
     same(job, by_hand(job, lambda n: torch.optim.AdamW(n.parameters(), lr=0.02, weight_decay=0.5)))
 
 
+class _Both:
+    """Two optimizers as one: what people write for Muon."""
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        self.parts = parts
+        self.param_groups = [group for part in parts for group in part.param_groups]
+
+    def zero_grad(self) -> None:
+        for part in self.parts:
+            part.zero_grad()
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        found = closure()
+        for part in self.parts:
+            part.step()
+        return found
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_muon_takes_the_matrices_and_another_optimizer_the_rest(step, iris, choice):
+    rest = choice("optimizer", "sgd", lr=0.3, momentum=0.5)
+    job = iris(
+        step,
+        optimizer=choice("optimizer", "muon", lr=0.02, rest=rest),
+        schedule=choice("schedule", "exponential", gamma=0.5),
+    )
+
+    def made(network: nn.Module) -> Any:
+        matrices = [p for p in network.parameters() if p.ndim == 2]
+        others = [p for p in network.parameters() if p.ndim != 2]
+        return _Both(
+            torch.optim.Muon(matrices, lr=0.02),
+            torch.optim.SGD(others, lr=0.3, momentum=0.5),
+        )
+
+    def falling(both: Any) -> Any:
+        schedules = [lr_scheduler.ExponentialLR(part, gamma=0.5) for part in both.parts]
+
+        class Falling:
+            def step(self) -> None:
+                for schedule in schedules:
+                    schedule.step()
+
+        return Falling()
+
+    expected = by_hand(job, made, schedule=falling, per_epoch=True)
+    # The plain step calls torch's own; the formula rounds to bfloat16 in another order.
+    same(job, expected, rtol=1e-5 if step == "plain" else 1e-2)
+
+
 def test_lbfgs_through_its_closure(iris, choice):
     chosen = choice("optimizer", "lbfgs", lr=0.5, max_iter=4, line_search_fn="strong_wolfe")
     job = iris("auto", optimizer=chosen, train_batch_size="full")
