@@ -289,9 +289,11 @@ class MetricFacts:
     lower_is_better: the direction; none where no value is better than another (a coordinate): it
                 is recorded, but nothing may be chosen by it.
     least_size: the smallest Target.size that it can be computed for.
+    vmaps:      never looks at a value to decide: it may be computed for all trials at once.
     """
 
     target: tuple[TargetKind, ...]
     prediction: Literal["values", "scores", "probabilities", "point"] = "values"
     lower_is_better: bool | None = False
     least_size: int = 1
+    vmaps: bool = False

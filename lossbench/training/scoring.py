@@ -6,7 +6,6 @@ the data's own units, a score per class (the largest wins), or probabilities.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -115,13 +114,28 @@ class Metrics:
 
     def compute(self, outputs: Tensor, target: Tensor) -> dict[str, list[float]]:
         """Return every metric of every trial, from outputs [trials, N, ...] and plain targets."""
-        rows: Sequence[dict[str, Any]] = [self._one(raw, target) for raw in outputs]
-        return {name: [row[name] for row in rows] for name in self.names()}
+        alone = [metric for metric in self.chosen if not metric.facts.vmaps]
+        rows = [self._one(alone, raw, target) for raw in outputs] if alone else []
+        values = {metric.name: [row[metric.name] for row in rows] for metric in alone}
+        for metric in self.chosen:
+            if metric.facts.vmaps:
+                values[metric.name] = self._together(metric, outputs, target)
+        return {name: values[name] for name in self.names()}
 
-    def _one(self, raw: Tensor, target: Tensor) -> dict[str, float]:
-        if not self.chosen:
-            return {}
+    def _one(self, metrics: Sequence[Applied], raw: Tensor, target: Tensor) -> dict[str, float]:
         if not bool(torch.isfinite(raw).all()):
-            return {metric.name: float("nan") for metric in self.chosen}
+            return {metric.name: float("nan") for metric in metrics}
         shown = self.scores.show(raw)
-        return {m.name: float(m(shown[m.facts.prediction], target)) for m in self.chosen}
+        return {m.name: float(m(shown[m.facts.prediction], target)) for m in metrics}
+
+    def _together(self, metric: Applied, outputs: Tensor, target: Tensor) -> list[float]:
+        """Return a metric of all trials from one computation."""
+
+        def one(raw: Tensor) -> Tensor:
+            value: Tensor = metric(self.scores.show(raw)[metric.facts.prediction], target)
+            return value
+
+        values = torch.vmap(one)(outputs)
+        finite = torch.isfinite(outputs).flatten(1).all(dim=1)
+        found: list[float] = torch.where(finite, values, torch.nan).tolist()
+        return found

@@ -344,7 +344,7 @@ def test_quadratic_deep_has_the_samples_of_deepobs(deep):
 def test_quadratic_deep_starts_at_ones_whatever_the_seeds(deep):
     assert torch.equal(module(deep, 5).point.detach(), torch.ones(100))
     for part, value in ((deep.train, 353.70644520533), (deep.test, 353.92597403873)):
-        found = module(deep)(torch.from_numpy(part.inputs))[:, 0].mean()
+        found = module(deep)(torch.from_numpy(part.inputs))[:, 0].detach().mean()
         assert found.item() == pytest.approx(value, rel=1e-5)
     assert make("quadratic_deep", 8).train.inputs.tobytes() == deep.train.inputs.tobytes()
 
@@ -358,8 +358,8 @@ def test_quadratic_deep_is_flat_at_the_mean_of_its_samples(deep):
     x = deep.train.inputs.astype(np.float64)
     away = x - x.mean(axis=0)
     floor = ((away @ hessian(module(deep), 100)) * away).sum(axis=1).mean() / 2
-    assert float(value) == pytest.approx(floor, rel=1e-5)
-    assert float(value) < deep.floor["loss"]  # fitted to the samples, below what new ones allow
+    assert value.item() == pytest.approx(floor, rel=1e-5)
+    assert value.item() < deep.floor["loss"]  # fitted to the samples, below what new ones allow
 
 
 # --- online_linear ----------------------------------------------------------------------------
@@ -559,6 +559,21 @@ def test_the_distance_is_that_to_the_nearest_minimum():
     found = float(metric["distance"].function(points, minima))
     expected = [0.1, math.dist((-2.8, 3.1), SURFACES["himmelblau"].minima[1])]
     assert found == pytest.approx(sum(expected) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in metric if metric[name].facts.vmaps])
+def test_a_metric_of_all_trials_at_once_is_that_of_each(name):
+    one = spec("quadratic_deep", metrics=[name])
+    metrics = build([one]).metrics
+    outputs = torch.randn(5, 64, 101, generator=torch.Generator().manual_seed(1))
+    outputs[2, 3, 4] = torch.inf
+    target = torch.zeros(64, 1, 100)
+    together = metrics.compute(outputs, target)[name]
+    alone = [metrics.compute(raw[None], target)[name][0] for raw in outputs]
+    np.testing.assert_array_equal(together, alone)
+    assert math.isnan(together[2])
+    expected = metric[name].function(outputs[4, :, 1:], target)
+    assert together[4] == float(expected)
 
 
 def test_the_loss_is_the_value():

@@ -9,7 +9,7 @@ from lossbench.lazy import Tensor, torch
 from lossbench.registry import metric
 
 
-@metric(target=("objective",), prediction="point", lower_is_better=True)
+@metric(target=("objective",), prediction="point", lower_is_better=True, vmaps=True)
 def distance(prediction: Tensor, target: Tensor) -> Tensor:
     """How far the point is from the minimum, the nearest where there are several.
 
@@ -21,7 +21,7 @@ def distance(prediction: Tensor, target: Tensor) -> Tensor:
     return torch.linalg.vector_norm(away, dim=2).amin(dim=1).mean()
 
 
-@metric(target=("objective",), prediction="point", lower_is_better=None)
+@metric(target=("objective",), prediction="point", lower_is_better=None, vmaps=True)
 def first_coordinate(prediction: Tensor, target: Tensor) -> Tensor:  # noqa: ARG001
     """The point's first coordinate: half of what a path is drawn from.
 
@@ -32,7 +32,7 @@ def first_coordinate(prediction: Tensor, target: Tensor) -> Tensor:  # noqa: ARG
     return double(prediction)[:, 0].mean()
 
 
-@metric(target=("objective",), prediction="point", lower_is_better=None, least_size=2)
+@metric(target=("objective",), prediction="point", lower_is_better=None, least_size=2, vmaps=True)
 def second_coordinate(prediction: Tensor, target: Tensor) -> Tensor:  # noqa: ARG001
     """The point's second coordinate: the other half of what a path is drawn from.
 
