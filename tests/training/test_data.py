@@ -435,3 +435,15 @@ def test_a_table_is_prepared_whole(tmp_path):
     raw = prepared.input_scaling.invert(prepared.splits["test"].inputs)
     price = prepared.target_scaling.invert(prepared.splits["test"].targets)
     np.testing.assert_allclose(2 * raw[:, :1] + 0.5, price, atol=1e-4)
+
+
+def test_a_split_is_drawn_at_random_and_each_seed_draws_another():
+    labels = np.repeat([0, 1, 2], 40)
+    chosen = np.zeros(len(labels))
+    for seed in range(400):
+        parts = divide(len(labels), labels, (0.7, 0.15, 0.15), np.random.default_rng(seed))
+        chosen[parts[2]] += 1
+    # Each sample is in the test part 60 times of 400, give or take seven; nothing is preferred.
+    assert chosen.min() > 60 - 5 * 7.2
+    assert chosen.max() < 60 + 5 * 7.2
+    assert np.corrcoef(chosen, np.arange(len(labels)))[0, 1] < 0.35
