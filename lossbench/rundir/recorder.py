@@ -1,6 +1,5 @@
 """From the stream of events to the files of a run directory."""
 
-import math
 import time
 from collections import deque
 from typing import Any
@@ -141,10 +140,12 @@ class Recorder:
         self._remember(event)
 
     def _remember(self, event: StepsDone) -> None:
-        last = event.losses[_TRIAL].tolist()[-_REMEMBERED:]
-        first = event.first_step + event.losses.shape[1] - len(last)
+        losses = event.losses[_TRIAL]
+        # From the whole block: what diverges early in an epoch has only NaN at the block's end.
+        known = np.isfinite(losses) & np.broadcast_to(event.active[_TRIAL], losses.shape)
         self.last_finite.extend(
-            (first + index, loss) for index, loss in enumerate(last) if math.isfinite(loss)
+            (event.first_step + int(index), float(losses[index]))
+            for index in np.flatnonzero(known)[-_REMEMBERED:]
         )
 
     def _evaluation(self, event: Evaluated) -> None:
