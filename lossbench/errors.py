@@ -120,6 +120,10 @@ class ConfigError(UsageError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+LISTED = 40
+"""How many valid names an error lists where none is near: a wall of them helps nobody."""
+
+
 def nearest(given: str, valid: Iterable[str], count: int = 3) -> list[str]:
     """Return the valid names that look most like the one given, best first, none if none does."""
     by_folded = {name.lower(): name for name in valid}
@@ -133,4 +137,7 @@ def suggest(given: str, valid: Iterable[str]) -> str:
     close = nearest(given, valid)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"valid: {', '.join(valid)}" if valid else "nothing is valid here"
+    if not valid:
+        return "nothing is valid here"
+    more = f" and {len(valid) - LISTED} more" if len(valid) > LISTED else ""
+    return f"valid: {', '.join(valid[:LISTED])}{more}"

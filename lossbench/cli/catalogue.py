@@ -1,12 +1,13 @@
 """The commands that say what there is: list, show."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lossbench.cli.app import CATALOGUE, app, command
 from lossbench.cli.output import Output
-from lossbench.errors import UnknownNameError
+from lossbench.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,8 +99,15 @@ def find_components(name: str, kind: str | None = None) -> list["Entry[Any]"]:
     Exact names come before other spellings. Raises UnknownNameError naming the nearest of all
     kinds.
     """
+    from lossbench import plugins
     from lossbench.registry import KINDS, registry_of
 
+    if plugins.is_reference(name) or name.endswith(".py"):
+        if kind is None:
+            raise UsageError(
+                f"of which kind is '{name}'?", hint=f"lossbench show {name} --kind loss"
+            )
+        return [plugins.find(name, registry_of(kind).kind, Path.cwd())]
     registries = [registry_of(kind)] if kind is not None else list(KINDS.values())
     exact = [registry[name] for registry in registries if name in registry]
     if exact:

@@ -98,7 +98,18 @@ def define(file: Path, name: str, inputs: int | tuple[str, ...]) -> Definition:
             f"{where} is imported or computed, so its knobs cannot be read without running it",
             hint="name the file that holds its 'def' or 'class'",
         )
-    raise UsageError(f"there is no '{name}' in {file}", hint=suggest(name, reader.offered()))
+    hint = suggest(name, reader.offered())
+    if any(isinstance(node, ast.ImportFrom) for node in tree.body) and not hint.startswith("did"):
+        hint = "what it only imports is not seen: name the module that has the 'def' or 'class'"
+    raise UsageError(f"there is no '{name}' in {file}", hint=hint)
+
+
+def offered(file: Path) -> list[str]:
+    """Return the functions and classes of a file that a config could name.
+
+    Raises UsageError where the file cannot be read.
+    """
+    return _Reader(file, read_tree(file)).offered()
 
 
 def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
