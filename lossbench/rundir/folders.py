@@ -23,6 +23,7 @@ def new_folder(runs_dir: Path, name: str, mark: str) -> Path:
     Raises UsageError naming the directory that cannot be written.
     """
     folder = runs_dir / storage.safe_name(name)
+    vanished: OSError | None = None
     for _ in range(_COLLISIONS):
         path = folder / _new_id(mark)
         try:
@@ -32,11 +33,14 @@ def new_folder(runs_dir: Path, name: str, mark: str) -> Path:
             if folder.is_dir():
                 continue  # somebody was given this very name: take another
             raise _cannot_make(runs_dir, f"{folder} is a file") from None
-        except FileNotFoundError:
-            continue  # another process removed the empty parent in between
+        except FileNotFoundError as error:
+            vanished = error  # another process removed the empty parent in between: try again
+            continue
         except OSError as error:
             raise _cannot_make(runs_dir, storage.reason(error)) from error
         return path
+    if vanished is not None:  # every time: no process, but a place that takes no folders
+        raise _cannot_make(runs_dir, storage.reason(vanished))
     raise _cannot_make(runs_dir, f"no free name in {folder}")
 
 

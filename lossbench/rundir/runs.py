@@ -138,17 +138,24 @@ def compare(left: str, right: str, runs_dir: Path) -> dict[str, Any]:
     """Return what differs between two runs: keys of the config, and values of the summary.
 
     config:  {"optimizer.lr": [0.1, 0.2]}, only where they differ.
-    metrics: {"final validation/loss": {"left", "right", "difference"}}, wherever either has one.
+    metrics: {"final validation/loss": {"left", "right", "difference"}}, wherever either has one;
+             the difference is none where one has none, and between values of different losses.
     """
     one, other = (load(reference, runs_dir=runs_dir) for reference in (left, right))
     ours, theirs = _values(one), _values(other)
+    same_loss = one.config.get("loss") == other.config.get("loss")
+
+    def alike(name: str) -> bool:
+        """Tell whether a quantity means the same in both: two losses share no unit."""
+        return same_loss or not name.endswith("/loss")
+
     metrics = {}
     for name in dict.fromkeys([*ours, *theirs]):
         a, b = ours.get(name), theirs.get(name)
         metrics[name] = {
             "left": a,
             "right": b,
-            "difference": None if a is None or b is None else b - a,
+            "difference": None if a is None or b is None or not alike(name) else b - a,
         }
     changed = {key: list(pair) for key, pair in differences(one.config, other.config).items()}
     versions = differences(one.record.get("versions", {}), other.record.get("versions", {}))
@@ -188,6 +195,7 @@ def _line(run: Run) -> dict[str, Any]:
         "seconds": record.get("seconds"),
         "seed": train.get("seed"),
         "epochs": train.get("epochs"),
+        "epochs_made": _epochs_made(run),
         "dataset": _name(config.get("dataset")),
         "loss": _name(config.get("loss")),
         "optimizer": _name(config.get("optimizer")),
@@ -198,6 +206,14 @@ def _line(run: Run) -> dict[str, Any]:
             **{f"test/{name}": value for name, value in summary.get("test", {}).items()},
         },
     }
+
+
+def _epochs_made(run: Run) -> int | None:
+    """Return the epoch that the run has come to, none where nobody wrote it down."""
+    if "epochs" in run.summary:
+        return int(run.summary["epochs"])
+    # A process that was killed wrote no such thing, and what stands there is of an earlier one.
+    return run.record.get("epochs") if run.status in ("interrupted", "failed") else None
 
 
 def _name(block: Any) -> Any:

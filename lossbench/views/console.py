@@ -7,7 +7,7 @@ On a terminal Rich lays out and colours. Elsewhere a row is a line, however long
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -186,13 +186,26 @@ def facts(console: Console, pairs: Mapping[str, object] | Iterable[tuple[str, ob
         console.print(grid)
 
 
-def flatten(record: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, object]]:
-    """Yield a nested record as dotted names and plain values."""
+def flatten(
+    record: Mapping[str, Any], prefix: str = "", *, say: Callable[[object], str] | None = None
+) -> Iterable[tuple[str, object]]:
+    """Yield a nested record as dotted names and values in words (`plain`), or as `say` has them."""
     for name, value in record.items():
         if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.", say=say)
         else:
-            yield f"{prefix}{name}", plain(value)
+            yield f"{prefix}{name}", (say or plain)(value)
+
+
+def typed(value: object) -> str:
+    """Return a config's value as it is typed in one: true, null, 1e-08, [0.9, 0.99]."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name}: {typed(item)}' for name, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(typed, value))}]"
+    return str(value)
 
 
 def plain(value: object) -> str:

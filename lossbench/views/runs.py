@@ -17,7 +17,10 @@ from lossbench.views.console import (
     say,
     size,
     table,
+    typed,
 )
+
+_LISTED = 12  # values of a list that are shown in full
 
 STATUS_STYLES: Mapping[str, str] = {"done": "green", "running": "cyan"}
 
@@ -41,9 +44,17 @@ def _overview_row(run: Mapping[str, Any]) -> tuple[str, ...]:
         str(run.get("status") or ""),
         moment(run.get("started")),
         duration(seconds) if seconds is not None else "",
-        str(run.get("epochs") or ""),
+        _epochs(run),
         run.get("reason") or ", ".join(f"{name} {number(chosen[name])}" for name in chosen),
     )
+
+
+def _epochs(run: Mapping[str, Any]) -> str:
+    """Say how many epochs were made, and of how many where the run ended before them."""
+    planned, made = run.get("epochs"), run.get("epochs_made")
+    if made is None or made == planned:
+        return str(planned or "")
+    return f"{made} of {planned}"
 
 
 def _most_telling(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +84,7 @@ def show_record(console: Console, record: Mapping[str, Any], *, everything: bool
         facts(console, flatten(rest))
     say(console, "")
     heading(console, "Config")
-    facts(console, flatten(record.get("config") or {}))
+    facts(console, flatten(record.get("config") or {}, say=typed))
 
 
 _FIRST = ("path", "status", "reason", "started", "seconds", "step", "epoch", "command", "device")
@@ -84,20 +95,29 @@ def show_dry_run(console: Console, record: Mapping[str, Any]) -> None:
     units = {"seconds": duration, "seconds_per_step": duration, "bytes": size}
     for name, value in record.get("estimate", {}).items():
         record = {**record, "estimate": {**record["estimate"], name: units.get(name, plain)(value)}}
-    facts(console, flatten(record))
+    told = {name: value for name, value in record.items() if value not in (None, [])}
+    facts(console, flatten(told, say=_in_short))
+
+
+def _in_short(value: object) -> str:
+    """Return a value in words; of a long list (the pixels of an image) its beginning and size."""
+    if isinstance(value, list | tuple) and len(value) > _LISTED:
+        return f"{plain(value[: _LISTED - 2])}, ... {plain(value[-1])} ({len(value)})"
+    return plain(value)
 
 
 def show_comparison(console: Console, record: Mapping[str, Any]) -> None:
     """Print what differs between two runs."""
     left, right = record["left"], record["right"]
-    changed = {**record["config"], **{f"version of {k}": v for k, v in record["versions"].items()}}
+    versions = {f"version of {name}": pair for name, pair in record["versions"].items()}
+    changed = {**record["config"], **versions}
     if changed:
         columns = (Column("config", style="cyan"), Column(left), Column(right))
-        table(console, columns, [(key, plain(a), plain(b)) for key, (a, b) in changed.items()])
+        table(console, columns, [(key, typed(a), typed(b)) for key, (a, b) in changed.items()])
     else:
         say(console, "The configs are the same.")
     rows = [
-        (name, number(pair["left"]), number(pair["right"]), _signed(pair["difference"]))
+        (name, number(pair["left"]), number(pair["right"]), _difference(pair))
         for name, pair in record["metrics"].items()
     ]
     if rows:
@@ -107,8 +127,10 @@ def show_comparison(console: Console, record: Mapping[str, Any]) -> None:
         table(console, results, rows)
 
 
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.4g}"
+def _difference(pair: Mapping[str, float | None]) -> str:
+    if pair["difference"] is not None:
+        return f"{pair['difference']:+.4g}"
+    return "" if None in (pair["left"], pair["right"]) else "other loss"
 
 
 def show_ending(console: Console, document: Mapping[str, Any]) -> None:
@@ -120,7 +142,7 @@ def show_ending(console: Console, document: Mapping[str, Any]) -> None:
     stopped = summary.get("early_stopping")
     if stopped:
         prose(console, f"stopped early at epoch {stopped['epoch']}: {stopped['detail']}")
-    _show_results(console, summary, blank=False)
+    _show_results(console, summary, blank=bool(diverged))
     say(console, "")
     facts(console, {"time": duration(document["seconds"]), "run": document["run"]})
 
@@ -140,7 +162,6 @@ def _show_divergence(console: Console, name: str, diverged: Mapping[str, Any]) -
     say(console, "likely causes:")
     for cause in diverged.get("causes") or ():
         prose(console, f"- {cause}")
-    say(console, "")
 
 
 def _show_results(console: Console, summary: Mapping[str, Any], *, blank: bool = True) -> None:
