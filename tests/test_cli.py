@@ -235,6 +235,31 @@ def test_a_run_that_diverges_says_where_and_why(call: Call) -> None:
     assert document["metrics"]["diverged"]["causes"]
 
 
+def test_a_run_that_diverges_in_the_middle_of_an_epoch_shows_its_last_losses(call: Call) -> None:
+    # 20 steps an epoch: those behind the divergence are not finite and must not push these out.
+    result = call("train", "demo.yaml", "optimizer=sgd", "optimizer.lr=1e9", "train.batch_size=3")
+    assert re.search(r"last finite losses: [\d.]+ \(step 1\), ", result.out)
+    assert "\n\n\n" not in result.out
+
+
+def test_only_what_can_be_done_next_is_suggested(call: Call) -> None:
+    assert "--resume" in call("train", "demo.yaml").err.partition("next:")[2]
+    bound = call("train", "demo.yaml", "schedule=cosine_annealing").err.partition("next:")[2]
+    assert "plot runs" in bound
+    assert "--resume" not in bound  # its schedule ends where the run ended
+    patience = "train.early_stopping={patience: 1, min_delta: 10}"
+    stopped = call("train", "demo.yaml", "train.epochs=9", patience)
+    assert "stopped early" in stopped.out
+    assert "--resume" not in stopped.err.partition("next:")[2]
+
+
+def test_commands_to_type_are_not_folded(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal's layout
+    lines = [re.sub(r"\x1b\[\d*m", "", line) for line in call("train", "demo.yaml").err.split("\n")]
+    assert any(line.startswith("  lossbench plot runs") and len(line) > 40 for line in lines)
+
+
 def test_resume_goes_on_with_more_epochs(call: Call) -> None:
     call("train", "demo.yaml", "-q")
     result = call("train", "--resume", "latest", "train.epochs=3")
@@ -249,6 +274,17 @@ def test_a_dry_run_writes_nothing(call: Call) -> None:
     assert result.code == 0
     assert re.search(r"parameters\s+13", result.out)
     assert not Path("runs").exists()
+
+
+def test_a_dry_run_names_a_few_of_many_inputs(call: Call) -> None:
+    changes = ("dataset=digits", "loss=cross_entropy", "train.epochs=1")
+    line = next(
+        line
+        for line in call("train", "demo.yaml", "--dry-run", *changes).out.splitlines()
+        if line.startswith("input_names")
+    )
+    assert line.endswith("... pixel_7_7 (64)")
+    assert len(line) < 200
 
 
 @pytest.mark.parametrize(
@@ -299,6 +335,8 @@ def test_predictions_are_a_table_or_a_document(call: Call, trained: Path, tmp_pa
     document = call("predict", "latest", "x.csv", *where, "--json").document
     values = [row["prediction"] for row in document["predictions"]]
     assert values == [float(line) for line in table.out.splitlines()[1:]]
+    assert max(len(line) for line in table.out.splitlines()[1:]) <= 14  # single precision
+    assert document["run"] in ids(trained)  # which one `latest` is
     assert call("predict", "latest", "x.csv", *where, "-o", "out.csv").out == "out.csv\n"
     assert Path("out.csv").read_text() == table.out
 
@@ -309,6 +347,10 @@ def test_export_writes_the_same_to_a_file_as_to_stdout(call: Call, trained: Path
     assert text.startswith("step,epoch,split")
     assert call("export", "latest", "-o", "deep/er/x.csv", *where).code == 0
     assert Path("deep/er/x.csv").read_text() == text
+    assert call("export", "latest", "-o", "x.txt", *where).code == 2
+    assert not Path("x.txt").exists()
+    assert call("export", "latest", "-o", "x.txt", "--format", "csv", *where).code == 0
+    assert Path("x.txt").read_text() == text
     whole = call("export", "latest", "-o", "x.json", *where)
     assert whole.out == "x.json\n"
     assert json.loads(Path("x.json").read_text())["metrics"]["loss"]
@@ -367,9 +409,52 @@ def test_runs_are_listed_shown_compared_and_removed(call: Call) -> None:
     assert re.search(r"optimizer\.lr\s+0\.01\s+0\.02", call("runs", "diff", first, second).out)
     refused = call("runs", "rm", first, "nothing")
     assert refused.code == 2
-    assert ids(Path("runs")) == [first, second]
+    assert set(ids(Path("runs"))) == set(made)
     assert call("runs", "rm", first).out == f"{first}\n"
     assert ids(Path("runs")) == [second]
+
+
+def test_runs_ls_says_how_many_epochs_were_made(call: Call) -> None:
+    call("train", "demo.yaml", "-q", "train.epochs=9",
+         "train.early_stopping={patience: 1, min_delta: 10}")  # fmt: skip
+    made, planned = re.search(r" (\d) of (\d) ", call("runs").out).groups()  # type: ignore[union-attr]
+    assert (int(made), int(planned)) == (2, 9)
+    assert call("runs", "--json").document["runs"][0]["epochs_made"] == 2
+
+
+def test_a_config_is_shown_as_it_is_typed(call: Call) -> None:
+    call("train", "demo.yaml", "-q", "optimizer.lr=0.0012345678", "train.epochs=1")
+    shown = dict(
+        line.split(maxsplit=1)
+        for line in call("runs", "show", "latest").out.partition("Config\n")[2].splitlines()
+    )
+    assert shown["optimizer.lr"] == "0.0012345678"
+    for key, value in shown.items():
+        if key != "metrics":
+            changed = call("validate", "demo.yaml", f"{key}={value}")
+            assert changed.code == 0, f"{key}={value}: {changed.err}"
+
+
+def test_values_of_different_losses_are_not_subtracted(call: Call) -> None:
+    for loss_name in ("mse", "huber"):
+        call("train", "demo.yaml", "-q", f"loss={loss_name}", "metrics=[mae]", "train.epochs=1")
+    runs = [run["id"] for run in call("runs", "--json").document["runs"]]
+    metrics = call("runs", "diff", *runs, "--json").document["metrics"]
+    assert metrics["final validation/loss"]["difference"] is None
+    assert metrics["final validation/mae"]["difference"] is not None
+    assert "other loss" in call("runs", "diff", *runs).out
+
+
+def test_a_place_that_takes_no_folders_is_named_with_the_reason(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    result = call("train", "demo.yaml", "--runs-dir", "gone")
+    assert result.code == 2
+    assert "No such file or directory" in result.err
 
 
 # --- the catalogue ----------------------------------------------------------------------------
@@ -381,6 +466,30 @@ def test_list_counts_what_the_registries_hold(call: Call) -> None:
     for spelling in ("losses", "loss"):
         names = [item["name"] for item in call("list", spelling, "--json").document["components"]]
         assert names == loss.names()
+
+
+def test_show_takes_the_users_own(call: Call) -> None:
+    Path("mine.py").write_text(
+        "def cubed(prediction, target, *, scale: float = 1.0):\n"
+        '    """Cube the residual."""\n'
+        "    return scale * abs(prediction - target) ** 3\n"
+    )
+    page = call("show", "mine.py:cubed", "--kind", "loss").out
+    assert "Cube the residual." in page
+    assert re.search(r"scale\s+1\.0", page)
+    assert "--kind" in call("show", "mine.py:cubed").err
+    nameless = call("validate", "demo.yaml", "loss=mine.py")
+    assert nameless.code == 2
+    assert "write 'mine.py:cubed'" in nameless.err
+    imported = call("validate", "demo.yaml", "loss=torch.nn:MSELoss")
+    assert imported.code == 2
+    assert "name the module that has" in imported.err
+
+
+def test_no_error_is_a_wall_of_names(call: Call) -> None:
+    result = call("show", "qqqqqqqqqqqq")
+    assert result.code == 2
+    assert re.search(r" and \d+ more$", result.err.strip())
 
 
 def test_show_takes_torchs_names_and_says_the_nearest(call: Call) -> None:

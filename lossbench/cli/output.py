@@ -52,6 +52,13 @@ class Output:
         if not self.quiet:
             self._say(text, "dim")
 
+    def command_line(self, text: str) -> None:
+        """Show on stderr what to type: never folded, so that it can be copied."""
+        if not self.quiet:
+            from lossbench.views.console import open_console, say
+
+            say(open_console(stderr=True), text, "dim")
+
     def warn(self, text: str) -> None:
         """Say on stderr what should not be missed."""
         if not self.quiet:

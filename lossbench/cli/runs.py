@@ -133,8 +133,9 @@ def export(
     """Export the metrics as CSV, or the whole run as JSON."""
     from lossbench.rundir.runs import export as export_run
 
-    ending = file.suffix.removeprefix(".").lower() if file is not None else ""
-    chosen = form or (ending if ending in EXPORT_FORMATS else "json" if output.json else "csv")
+    default = "json" if output.json else "csv"
+    ending = default if file is None else file.suffix.removeprefix(".").lower() or default
+    chosen = form or ending
     if chosen not in EXPORT_FORMATS:
         raise UsageError(f"there is no format '{chosen}'", hint=suggest(chosen, EXPORT_FORMATS))
     text = export_run(run, chosen, runs_dir=runs_dir)

@@ -196,13 +196,13 @@ def _suggest_next(output: Output, running: "Session", where: Sequence[str]) -> N
     commands = [
         ["plot", "runs", run, "-o", "curves.svg"],
         ["predict", run, "FILE.csv"],
-        ["train", "--resume", run, f"train.epochs={2 * epochs}"],
+        *([["train", "--resume", run, f"train.epochs={2 * epochs}"]] if running.extensible else []),
     ]
     if running.job.record()["target"]["kind"] == "objective":
         del commands[1]  # there is nothing to predict
     output.note("next:")
     for words in commands:
-        output.note(f"  {' '.join(['lossbench', *words, *where])}")
+        output.command_line(f"  {' '.join(['lossbench', *words, *where])}")
 
 
 @command(app, "predict", panel=TRAIN)
@@ -218,6 +218,7 @@ def predict(
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Predict with a trained run, a row for each sample."""
+    from lossbench.rundir.finding import find
     from lossbench.rundir.records import csv_text, json_text
     from lossbench.session import actions as session
 
@@ -225,7 +226,7 @@ def predict(
     if ending not in EXPORT_FORMATS:
         raise UsageError(f"{file}: no format of that ending", hint=suggest(ending, EXPORT_FORMATS))
     rows = session.predict(run, data, runs_dir=runs_dir)
-    document = {"run": run, "file": data, "predictions": rows}
+    document = {"run": find(runs_dir, run).id, "file": data, "predictions": rows}
     if file is None:
         output.text(csv_text(rows), document)
         return

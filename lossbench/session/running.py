@@ -14,6 +14,7 @@ from lossbench.rundir.directory import RunDirectory
 from lossbench.rundir.recorder import Recorder
 from lossbench.rundir.runs import Run
 from lossbench.rundir.summary import summarize
+from lossbench.session.continuation import bound_to_length
 from lossbench.session.divergence import causes
 from lossbench.session.interrupts import Interrupts
 from lossbench.training.events import Event, SafePoint
@@ -111,6 +112,11 @@ class Session:
     def resume_command(self) -> str:
         """What to type to go on with this run."""
         return f"lossbench train --resume {self.directory.argument}"
+
+    @property
+    def extensible(self) -> bool:
+        """Whether more epochs may be asked of this run when it is done."""
+        return self._recorder.stopped is None and bound_to_length(self.spec) is None
 
     def _run(self) -> Iterator[Event]:
         with Interrupts() as interrupts:

@@ -572,6 +572,13 @@ def test_inputs_that_do_not_fit_are_refused(tmp_path, text, message):
         _inputs.read_inputs(path, ("length", "color=blue", "color=red"), (3,))
 
 
+def test_columns_of_other_names_are_refused_with_the_way_out(tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"(?s)named as in training \(p, q.*remove the header"):
+        _inputs.read_inputs(path, ("p", "q"), (2,))
+
+
 def test_inputs_from_arrays(tmp_path):
     path = tmp_path / "new.npz"
     np.savez(path, x=np.arange(12).reshape(2, 6), other=np.zeros(3))

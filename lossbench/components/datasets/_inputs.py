@@ -57,6 +57,7 @@ def table_inputs(table: Table, input_names: Sequence[str], shape: tuple[int, ...
     """
     width = math.prod(shape)
     if input_names and table.has_header:
+        _refuse_other_names(table, input_names, width)
         sources = _sources(table, input_names)
     elif any("=" in name for name in input_names):
         columns = dict.fromkeys(name.partition("=")[0] for name in input_names)
@@ -75,6 +76,16 @@ def table_inputs(table: Table, input_names: Sequence[str], shape: tuple[int, ...
     refuse_missing(table, sorted({column for column, _ in sources}))
     parts = [_part(table, column, values) for column, values in sources]
     return np.concatenate(parts, axis=1).reshape(-1, *shape)
+
+
+def _refuse_other_names(table: Table, input_names: Sequence[str], width: int) -> None:
+    """Refuse a table of the right width none of whose columns has a name of the training data."""
+    known = {_split(table, name)[0] for name in input_names}
+    if len(table.names) == width and known.isdisjoint(table.names):
+        raise DataError(
+            f"{table.file}: no column is named as in training ({', '.join(input_names[:3])}, ...)",
+            hint="to take the columns in the order in which they stand, remove the header (line 1)",
+        )
 
 
 def _sources(table: Table, input_names: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
