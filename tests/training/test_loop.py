@@ -150,3 +150,18 @@ def test_evaluating_averaged_weights_does_not_train_on_from_them(name, spec, cho
     often = spec(optimizer=choice("optimizer", name), train_epochs=4, train_step="plain")
     seldom = replace(often, train=replace(often.train, evaluate_every=99))
     np.testing.assert_array_equal(run(often), run(seldom))
+
+
+def test_each_trial_of_a_group_keeps_its_own_best_weights(spec, choice):
+    # Rates at which the best epoch is the first, somewhere on the way, and the last.
+    trials = [
+        spec(optimizer=choice("optimizer", "sgd", lr=lr), train_seed=seed, train_epochs=6)
+        for seed, lr in enumerate((1.9, 1.0, 0.01))
+    ]
+    (group,) = (event for event in train(build(trials)) if isinstance(event, Finished))
+    assert len(set(group.best_step.tolist())) > 1
+    for number, trial in enumerate(trials):
+        (alone,) = (event for event in train(build([trial])) if isinstance(event, Finished))
+        assert group.best_step[number] == alone.best_step[0]
+        for name, value in alone.best(0).items():
+            assert torch.equal(group.best(number)[name], value)

@@ -23,6 +23,25 @@ def test_two_classes_have_the_probabilities_that_the_loss_believes(loss, spec):
     assert values["roc_auc"][0] == pytest.approx(roc_auc_score(truth, chance), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "loss", "outputs"),
+    [
+        ("breast_cancer", "bce_with_logits", 1),  # two classes: one sign decides
+        ("breast_cancer", "hinge", 1),
+        ("breast_cancer", "cross_entropy", 2),
+        ("iris", "bce_with_logits", 3),  # one against the rest
+        ("iris", "hinge", 3),
+        ("iris", "cross_entropy", 3),
+        ("diabetes", "mse", 1),
+        ("diabetes", "gaussian_nll", 2),  # mean and variance
+    ],
+)
+def test_the_last_layer_has_as_many_outputs_as_the_loss_needs(dataset, loss, outputs, spec):
+    job = build([spec(dataset=dataset, loss=loss)])
+    assert job.facts["outputs"] == [outputs]
+    assert job.step.evaluate(job.splits["train"]).outputs.shape[2:] == (outputs,)
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "nll", "kl_div", "multi_margin"])
 def test_the_highest_score_is_the_answer(loss, spec):
     job = build([spec(dataset="iris", loss=loss, metrics=["accuracy"])])
