@@ -1,5 +1,6 @@
 """What stands around the panels: the title and the note above, one legend below."""
 
+import textwrap
 from typing import Any
 
 from matplotlib.figure import Figure as Canvas
@@ -13,13 +14,12 @@ LINE_HEIGHT = 0.16
 
 def head(canvas: Canvas, figure: Figure) -> float:
     """Write the title, and below it the note, above the panels; return the height it takes."""
-    lines = [text for text in (figure.title, *figure.note.split("\n")) if text]
+    width = int(canvas.get_figwidth() * CHARACTERS_PER_INCH)
+    lines = [shorten(figure.title, width)] if figure.title else []
+    lines += textwrap.wrap(figure.note, width)
     if not lines:
         return 0.0
-    width = int(canvas.get_figwidth() * CHARACTERS_PER_INCH)
-    canvas.suptitle(
-        "\n".join(shorten(text, width) for text in lines), x=0.012, ha="left", linespacing=1.4
-    )
+    canvas.suptitle("\n".join(lines), x=0.012, ha="left", linespacing=1.4)
     return LINE_HEIGHT * len(lines)
 
 

@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from lossbench.views.draw.style import DARK, GREY, colour, look, symbol_look
+from lossbench.views.draw.style import DARK, DASHES, GREY, colour, look, symbol_look
 from lossbench.views.shapes import Contours, Dots, Panel
 
 UPRIGHT: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "linestyle": (0, (1, 2)), "zorder": 1.5}
 FLOOR: dict[str, Any] = {"color": DARK, "linewidth": 0.8, "linestyle": (0, (6, 3)), "zorder": 2.2}
-BAND: dict[str, Any] = {"alpha": 0.18, "linewidth": 0}
+BAND: dict[str, Any] = {"alpha": 0.16, "linewidth": 0}
+EDGE: dict[str, Any] = {"alpha": 0.45, "linewidth": 0.5, "zorder": 2}
 
 PALE = colors.LinearSegmentedColormap.from_list("pale", ["#ffffff", "#c9ccd1"])
 """Light greys: on them all of the palette stays readable, and so does print."""
@@ -70,6 +71,9 @@ def _dots(axes: Axes, dots: Dots) -> None:
 def _bands(axes: Axes, panel: Panel) -> None:
     for band in panel.bands:
         low, high = np.asarray(band.low), np.asarray(band.high)
+        for edge in (low, high):  # so that bands over one another have ends, in grey as well
+            axes.plot(band.x, np.where(np.isfinite(edge), edge, np.nan), color=colour(band.hue),
+                      linestyle=DASHES[band.hue % len(DASHES)], **EDGE)  # fmt: skip
         seen = np.isfinite(low) & np.isfinite(high)
         axes.fill_between(
             band.x, np.where(seen, low, np.nan), np.where(seen, high, np.nan),
@@ -104,6 +108,8 @@ def _scales(axes: Axes, panel: Panel) -> None:
         axes.set_yscale("log")
     if panel.log_x:
         axes.set_xscale("log")
+    elif panel.rows:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     elif panel.whole_x:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     if panel.contours is None:

@@ -95,9 +95,10 @@ def look(line: Line) -> dict[str, Any]:
     dashes = DASHES[line.hue % len(DASHES)]
     found: dict[str, Any] = {"color": colour(line.hue), "linestyle": dashes, "zorder": 3}
     if line.role == "evaluations":
+        few = len(line.x) <= 2 * MOST_MARKERS
         found |= {
             "marker": MARKERS[line.hue % len(MARKERS)],
-            "markevery": max(1, -(-len(line.x) // MOST_MARKERS)),
+            "markevery": 1 if few else -(-len(line.x) // MOST_MARKERS),
             "markeredgewidth": 0,
         }
     if line.role == "path":

@@ -1,0 +1,88 @@
+"""Where a point walked over a landscape of two coordinates, and the frame that shows it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lossbench.analysis.curves import Array
+from lossbench.analysis.table import Table
+from lossbench.errors import UsageError
+from lossbench.lazy import np
+
+COORDINATES = ("validation/first_coordinate", "validation/second_coordinate")
+MARGIN = 0.08
+FARTHEST = 2.0
+"""What leaves the box of beginnings and minima by more than so many of its sizes is cut off."""
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """The points of one trial in their order, the beginning included where it is known."""
+
+    contender: str
+    problem: str
+    seed: int
+    x: Array
+    y: Array
+
+
+def paths(table: Table, problem: str, seeds: int | None = None) -> tuple[Path, ...]:
+    """Return the paths of the first `seeds` trials of every contender; of all unless given.
+
+    Raises UsageError where the coordinates were not recorded.
+    """
+    missing = [name for name in COORDINATES if name not in table.traces]
+    if missing:
+        names = ", ".join(name.partition("/")[2] for name in COORDINATES)
+        raise UsageError(
+            f"no curve of '{missing[0]}' was recorded: nobody knows where the point was",
+            hint=f"compare with metrics=[{names}]",
+        )
+    found = []
+    for name in table.names:
+        for row in table.rows(name, problem)[:seeds].tolist():
+            x, y = (np.asarray(table.traces[metric].values[row]) for metric in COORDINATES)
+            known = np.isfinite(x) & np.isfinite(y)
+            seed = int(table.seed[row])
+            found.append(Path(name, problem, seed, x[known], y[known]))
+    return tuple(found)
+
+
+Frame = tuple[tuple[float, float], tuple[float, float]]
+
+
+def frame(walked: Sequence[Path], minima: Array) -> Frame:
+    """Return the ends of x and y that show the paths and the minima they were after.
+
+    What runs away is cut off: a diverged path must not shrink the landscape to a dot.
+    """
+    wanted = np.asarray(minima, dtype=np.float64).reshape(-1, 2)
+    begun = [(path.x[0], path.y[0]) for path in walked if len(path.x)]
+    ended = [(path.x[-1], path.y[-1]) for path in walked if len(path.x)]
+    near = _nearest(wanted, [*begun, *ended]) if begun else wanted
+    core = np.concatenate([near, np.array(begun).reshape(-1, 2)])
+    low, high = core.min(axis=0), core.max(axis=0)
+    size = np.maximum(high - low, 0.25 * max(1.0, float((high - low).max())))
+    everything = np.concatenate(
+        [core, *(np.stack([path.x, path.y], axis=1) for path in walked if len(path.x))]
+    )
+    low = np.maximum(everything.min(axis=0), low - FARTHEST * size)
+    high = np.minimum(everything.max(axis=0), high + FARTHEST * size)
+    middle, half = (low + high) / 2, np.maximum(high - low, size) * (0.5 + MARGIN)
+    low, high = middle - half, middle + half
+    return (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
+
+
+def _nearest(minima: Array, points: Sequence[tuple[float, float]]) -> Array:
+    """Return the minima that are the nearest one of some point."""
+    away = np.linalg.norm(np.array(points)[:, None] - minima[None], axis=2)
+    return minima[np.unique(away.argmin(axis=1))]
+
+
+def contour_levels(heights: Array, count: int = 13) -> tuple[float, ...]:
+    """Return heights between which equal shares of the landscape lie.
+
+    Valleys show as clearly as cliffs, whatever the scale of the function.
+    """
+    finite = heights[np.isfinite(heights)]
+    shares = np.linspace(0.02, 0.97, count)
+    return tuple(dict.fromkeys(float(value) for value in np.quantile(finite, shares)))
