@@ -397,6 +397,14 @@ def test_the_causes_follow_from_what_was_seen() -> None:
     assert "clip_norm" not in " ".join(causes(loaded("train.clip_norm=1").spec, 9, [(8, 1.0)]))
 
 
+@pytest.mark.parametrize("knob", ["loss.ignore_index=1", "loss.weight=[0, 1, 1]"])
+def test_a_batch_in_which_nothing_counts_is_named_as_the_cause(tmp_path: Path, knob: str) -> None:
+    result = begin(tmp_path, knob, "train.batch_size=1", dataset="iris").result()
+    assert result.status == "diverged"
+    assert "no sample counts" in " ".join(result.summary["diverged"]["causes"])
+    assert "no sample counts" not in " ".join(causes(loaded().spec, 5, []))
+
+
 # --- interrupts -------------------------------------------------------------------------------
 
 

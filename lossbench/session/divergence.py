@@ -24,6 +24,11 @@ def causes(spec: RunSpec, step: int, last_finite: Sequence[tuple[int, float]]) -
         found.append(too_high)
     if spec.train.amp == "float16":
         found.append("float16 overflows above 65504: try train.amp=bfloat16")
+    if _may_count_nothing(spec):
+        found.append(
+            "a batch in which no sample counts (ignore_index, a weight of 0) has no mean: "
+            "try a larger train.batch_size"
+        )
     options = spec.dataset.options
     if isinstance(options, DatasetOptions) and options.standardize is False:
         found.append("the inputs are not standardized: try dataset.standardize=true")
@@ -36,3 +41,10 @@ def causes(spec: RunSpec, step: int, last_finite: Sequence[tuple[int, float]]) -
     if spec.train.clip_norm is None and spec.train.clip_value is None and step > 1:
         found.append("single large gradients: try train.clip_norm=1")
     return found
+
+
+def _may_count_nothing(spec: RunSpec) -> bool:
+    """Tell whether the loss leaves out samples, so that a batch may have none that counts."""
+    knobs = spec.loss.knobs
+    ignored, weights = knobs.get("ignore_index"), knobs.get("weight")
+    return (isinstance(ignored, int) and ignored >= 0) or 0 in (weights or ())
