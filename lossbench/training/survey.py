@@ -18,7 +18,7 @@ from lossbench.plugins import resolve, user_code
 from lossbench.training.applied import applied
 from lossbench.training.data import Prepared, Scaling, load
 from lossbench.training.encode import encode
-from lossbench.training.model import Heads
+from lossbench.training.model import Activation, Heads
 from lossbench.training.order import Order
 from lossbench.training.parts import Parts
 from lossbench.training.plan import Sizes
@@ -93,7 +93,15 @@ def _order(spec: RunSpec, prepared: Prepared, batch_size: int) -> Order:
 
 def _check_batches(spec: RunSpec, parts: Parts, order: Order, batch_size: int) -> None:
     """Refuse batches that the network or the loss cannot take."""
-    normed = batch_statistics(parts.model(spec.train.seed))
+    model = parts.model(spec.train.seed)
+    for part in model.network.modules():
+        if isinstance(part, Activation) and part.knobs().get("dim") == 0:
+            raise UsageError(
+                f"activation '{part.name}' with dim: 0 goes along the batch: what a sample becomes "
+                "would depend on the others, in training and in every prediction",
+                hint="the dimensions of a sample count from 1, or from the end: dim: -1",
+            )
+    normed = batch_statistics(model)
     if normed and order.smallest_batch == 1:
         raise UsageError(
             f"{normed[0]} needs at least 2 samples in a batch, but the smallest batch has 1",

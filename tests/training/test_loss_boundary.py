@@ -312,3 +312,9 @@ def test_only_a_loss_per_sample_can_be_accumulated(returned, tmp_path, own, spec
         return
     with pytest.raises(UsageError, match="one value for a batch"):
         build([chosen])
+
+
+def test_an_activation_along_the_batch_is_refused(spec, choice):
+    with pytest.raises(UsageError, match="goes along the batch"):
+        build([spec(activation=choice("activation", "softmax", dim=0))])
+    build([spec(activation=choice("activation", "softmax", dim=1))])
