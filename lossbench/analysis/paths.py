@@ -1,7 +1,7 @@
 """Where a point walked over a landscape of two coordinates, and the frame that shows it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lossbench.analysis.curves import Array
 from lossbench.analysis.table import Table
@@ -10,8 +10,8 @@ from lossbench.lazy import np
 
 COORDINATES = ("validation/first_coordinate", "validation/second_coordinate")
 MARGIN = 0.08
-FARTHEST = 2.0
-"""What leaves the box of beginnings and minima by more than so many of its sizes is cut off."""
+FARTHEST = 0.75
+"""What leaves the box of beginnings and minima by more than this share of its size is cut off."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,12 @@ def paths(table: Table, problem: str, seeds: int | None = None) -> tuple[Path, .
             seed = int(table.seed[row])
             found.append(Path(name, problem, seed, x[known], y[known]))
     return tuple(found)
+
+
+def begun_at(path: Path, start: tuple[float, float]) -> Path:
+    """Return the path with the point before the first step, which no evaluation has seen."""
+    x, y = (np.concatenate([[at], axis]) for at, axis in zip(start, (path.x, path.y), strict=True))
+    return replace(path, x=x, y=y)
 
 
 Frame = tuple[tuple[float, float], tuple[float, float]]

@@ -13,7 +13,8 @@ from lossbench.errors import RunError
 
 if TYPE_CHECKING:
     from lossbench.rundir.runs import Run
-    from lossbench.views.figures import Figure, Shown
+    from lossbench.views.figures import Shown
+    from lossbench.views.shapes import Figure
 
 CURVES = "curves"
 """The name of a run's own picture in its plots/, without the ending."""
@@ -37,7 +38,17 @@ def plot_runs(
     ] = None,
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:  # fmt: skip
-    """Draw the curves of a run, or of several over one another."""
+    """Draw the curves of a run or a comparison, or of several runs over one another."""
+    if len(runs) == 1:
+        from lossbench.rundir.comparisons import find_any
+        from lossbench.rundir.directory import RunDirectory
+
+        found = find_any(runs_dir, runs[0])
+        if not isinstance(found, RunDirectory):
+            from lossbench.cli.plot_comparison import draw_comparison
+
+            draw_comparison(output, found, file=file)
+            return
     path = file if file is not None else Path(f"{CURVES}.png")
     from lossbench.views.draw import encode, format_of
 

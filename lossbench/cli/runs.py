@@ -45,34 +45,44 @@ def runs(output: Output, invoked: str | None = None) -> int | None:
 
 @command(runs_app, "ls")
 def list_runs(output: Output, runs_dir: RunsDir = RUNS_DIR) -> None:
-    """List all runs, the newest last."""
+    """List all runs and comparisons, the newest last."""
+    from lossbench.rundir import comparisons
     from lossbench.rundir.runs import overview
 
-    found = overview(runs_dir)
+    found, compared = overview(runs_dir), comparisons.overview(runs_dir)
 
     def show(console: "Console") -> None:
+        from lossbench.views.comparison import show_overview as show_comparisons
         from lossbench.views.runs import show_overview
 
-        show_overview(console, found)
+        if found:
+            show_overview(console, found)
+        if compared:
+            show_comparisons(console, compared, below=bool(found))
 
-    output.result({"runs_dir": runs_dir, "runs": found}, show if found else _nothing)
-    if not found:
+    document = {"runs_dir": runs_dir, "runs": found, "comparisons": compared}
+    output.result(document, show)
+    if not found and not compared:
         output.note(f"no runs in {runs_dir} yet: lossbench train CONFIG makes one")
-
-
-def _nothing(console: "Console") -> None:
-    """Print no table where there is nothing to show."""
 
 
 @command(runs_app, "show")
 def show_run(output: Output, run: RunArgument, runs_dir: RunsDir = RUNS_DIR) -> None:
-    """Show all that is known of a run."""
-    from lossbench.rundir.runs import show
+    """Show all that is known of a run or a comparison."""
+    from lossbench.rundir import comparisons, runs
+    from lossbench.rundir.directory import RunDirectory
 
-    record = show(run, runs_dir)
+    found = comparisons.find_any(runs_dir, run)
+    if isinstance(found, RunDirectory):
+        record = runs.show(str(found.path), runs_dir)
+    else:
+        record = comparisons.show(found)
 
     def print_run(console: "Console") -> None:
-        from lossbench.views.runs import show_record
+        if isinstance(found, RunDirectory):
+            from lossbench.views.runs import show_record
+        else:
+            from lossbench.views.comparison import show_record
 
         show_record(console, record, everything=output.verbose)
 
@@ -110,8 +120,8 @@ def remove(
     ],
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
-    """Remove runs at once, without asking; nothing is removed unless all of them are found."""
-    from lossbench.rundir.runs import remove
+    """Remove runs and comparisons at once, without asking; all of them, or none."""
+    from lossbench.rundir.comparisons import remove
 
     removed = remove(run, runs_dir)
     output.text("\n".join(removed), {"removed": removed})
@@ -130,7 +140,9 @@ def export(
     ] = None,
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
-    """Export the metrics as CSV, or the whole run as JSON."""
+    """Export metrics (of a comparison: its trials) as CSV, or all of it as JSON."""
+    from lossbench.rundir import comparisons
+    from lossbench.rundir.directory import RunDirectory
     from lossbench.rundir.runs import export as export_run
 
     default = "json" if output.json else "csv"
@@ -138,7 +150,11 @@ def export(
     chosen = form or ending
     if chosen not in EXPORT_FORMATS:
         raise UsageError(f"there is no format '{chosen}'", hint=suggest(chosen, EXPORT_FORMATS))
-    text = export_run(run, chosen, runs_dir=runs_dir)
+    found = comparisons.find_any(runs_dir, run)
+    if isinstance(found, RunDirectory):
+        text = export_run(str(found.path), chosen, runs_dir=runs_dir)
+    else:
+        text = comparisons.export(found, chosen)
     if file is not None:
         write_output(file, text.encode())
         output.text(str(file), {"written": file, "format": chosen})

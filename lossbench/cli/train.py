@@ -18,6 +18,7 @@ from lossbench.errors import ConfigError, Place, Problem, UsageError, suggest
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lossbench.config.read import Loaded
     from lossbench.session.actions import RunResult, Session
 
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 def train(
     output: Output,
     config: Annotated[
-        str | None, typer.Argument(metavar="CONFIG", help="A config file (not with --resume).")
+        str | None,
+        typer.Argument(metavar="CONFIG", help="A config file (not with --resume or --from)."),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help=OVERRIDES_HELP)
@@ -40,24 +42,31 @@ def train(
         str | None,
         typer.Option(metavar="RUN", help="Go on with a run: an id, a path or latest."),
     ] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="COMPARISON:TRIAL", help="One trial, alone: for example latest:17."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="One batch, a report, nothing written.")
     ] = False,
 ) -> int | None:
     """Train a run; everything about it lies in its run directory."""
-    from lossbench.config.read import load
     from lossbench.session import actions as session
 
     options = _options(device=device, seed=seed, name=name)
     given = [*(overrides or ()), *options]
     if resume is not None and dry_run:
         raise UsageError("--dry-run and --resume do not go together")
-    with _pointing_at(options):
+    if resume is not None and origin is not None:
+        raise UsageError("--from and --resume do not go together")
+    with pointing_at(options):
         if resume is not None:
-            changes = _only_overrides(config, given)
+            changes = _only_overrides(config, given, "--resume RUN", "the run")
             running = session.resume(resume, changes, runs_dir=runs_dir, command=output.command)
         else:
-            loaded = load(_config_file(config), given)
+            loaded = _load(output, config, origin, given, runs_dir)
             if dry_run:
                 _print_dry_run(output, session.dry_run(loaded))
                 return None
@@ -66,7 +75,7 @@ def train(
 
 
 @contextlib.contextmanager
-def _pointing_at(options: Mapping[str, str]) -> Iterator[None]:
+def pointing_at(options: Mapping[str, str]) -> Iterator[None]:
     """Let the errors of overrides that came from options name the option that was typed."""
     try:
         yield
@@ -109,14 +118,30 @@ def _config_file(config: str | None) -> Path:
     return Path(config)
 
 
-def _only_overrides(config: str | None, given: Sequence[str]) -> list[str]:
-    """Return what follows `--resume RUN`: changes only, since the run has its config."""
+def _load(
+    output: Output, config: str | None, origin: str | None, given: Sequence[str], runs_dir: Path
+) -> "Loaded":
+    """Read the config: a file's, or that of a trial of a comparison."""
+    from lossbench.config.read import load
+
+    if origin is None:
+        return load(_config_file(config), given)
+    from lossbench.session.alone import load_trial
+
+    changes = _only_overrides(config, given, "--from COMPARISON:TRIAL", "the trial")
+    loaded, trial = load_trial(origin, changes, runs_dir=runs_dir)
+    output.note(f"trial {trial.number}: {trial.contender} with seed {trial.seed}")
+    return loaded
+
+
+def _only_overrides(config: str | None, given: Sequence[str], option: str, whose: str) -> list[str]:
+    """Return what follows such an option: changes only, since there is a config already."""
     if config is None:
         return list(given)
     if "=" not in config:
         raise UsageError(
-            f"--resume goes on with the run's own config; '{config}' has no place there",
-            hint="lossbench train --resume RUN train.epochs=50",
+            f"{option.split()[0]} goes on with {whose}'s own config; '{config}' has no place there",
+            hint=f"lossbench train {option} train.epochs=50",
         )
     return [config, *given]
 

@@ -12,6 +12,7 @@ import contextlib
 import csv
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import Any
 from lossbench.errors import RunError, nearest
 from lossbench.lazy import LazyModule, np
 from lossbench.rundir import folders, storage
-from lossbench.rundir.directory import RunDirectory
+from lossbench.rundir.directory import RUNS, RunDirectory
 from lossbench.rundir.records import Row, csv_text, json_text
 
 safetensors_numpy: Any = LazyModule("safetensors.numpy")
@@ -41,6 +42,16 @@ class ComparisonDirectory:
     def id(self) -> str:
         """The comparison's id: the name of its directory."""
         return self.path.name
+
+    @property
+    def argument(self) -> str:
+        """What names this comparison on a command line: its id, and where it lies if elsewhere."""
+        runs_dir = self.path.parent.parent
+        if not ID.fullmatch(self.id):
+            return shlex.quote(str(self.path))
+        if runs_dir.absolute() == RUNS.absolute():
+            return self.id
+        return f"{self.id} --runs-dir {shlex.quote(str(runs_dir))}"
 
     @property
     def config(self) -> Path:
@@ -167,7 +178,7 @@ class ComparisonDirectory:
             raise RunError(
                 f"comparison {self.id} has no {file.name}: it did not come to its end, "
                 "or the file was removed",
-                hint=f"to go on: lossbench compare --resume {self.id}",
+                hint=f"to go on: lossbench compare --resume {self.argument}",
             ) from None
         except (OSError, ValueError) as error:
             raise RunError(f"{file} cannot be read: {error}") from error

@@ -61,7 +61,7 @@ def trial_of(directory: ComparisonDirectory, number: int) -> Trial:
             return replace(trial, spec=run, values={**trial.values, **search["chosen"]})
     raise RunError(
         f"comparison {directory.id} has not finished its search: trial {number} is not known yet",
-        hint=f"to go on: lossbench compare --resume {directory.id}",
+        hint=f"to go on: lossbench compare --resume {directory.argument}",
     )
 
 

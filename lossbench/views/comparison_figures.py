@@ -19,8 +19,8 @@ MOST_CURVES = 8
 """More contenders than this with their bands over one another cannot be told apart."""
 
 MOST_PANELS = 6
-HEADROOM = 3.0
-"""A curve that rises far above all beginnings leaves the picture instead of squeezing it."""
+HEADROOM = 10.0
+"""A curve that rises so many times above the beginnings leaves the picture: it would squeeze it."""
 
 SPREAD_OF_DOTS = 0.17
 INTERVAL_BELOW = 0.3
@@ -170,9 +170,13 @@ def _limits(found: Sequence[Course], metric: Metric) -> tuple[float | None, floa
         for value in (*course.high, *course.middle)
         if float(value) < float("inf")
     ]
-    if not begun or not peaks or max(begun) <= 0 or max(peaks) <= HEADROOM * max(begun):
+    if not begun or not peaks:
         return None, None
-    return None, HEADROOM * max(begun)
+    # The middle one: a contender that explodes in its first step must not set the scale.
+    usual = sorted(begun)[(len(begun) - 1) // 2]
+    if usual <= 0 or max(peaks) <= HEADROOM * usual:
+        return None, None
+    return None, HEADROOM * usual
 
 
 def _courses_note(told: Compared, drawn: Sequence[Course], metrics: Sequence[str]) -> str:
@@ -355,7 +359,7 @@ def profiles_figure(told: Compared) -> Figure | None:
         limits=(-0.03, 1.03),
     )
     count = len(told.table.problems)
-    note = f"performance profiles over {count} problems; score: the area, 1 for the best on all"
+    note = f"{count} problems; score: the area below, 1 for the best on all"
     return Figure((panel,), title=told.name, note=note)
 
 
@@ -402,3 +406,11 @@ PICTURES: Mapping[str, Callable[[Compared], Figure | None]] = {
     "profiles": profiles_figure,
 }
 """The pictures that lie in a comparison's plots/, by the names of their files."""
+
+WITH_METRICS: Mapping[str, Callable[[Compared, Sequence[str]], Figure | None]] = {
+    "curves": lambda told, metrics: courses_figure(told, "steps", metrics),
+    "curves-epochs": lambda told, metrics: courses_figure(told, "epochs", metrics),
+    "curves-seconds": lambda told, metrics: courses_figure(told, "seconds", metrics),
+    "finals": finals_figure,
+}
+"""The pictures that may be asked of chosen metrics."""

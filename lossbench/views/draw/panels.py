@@ -17,6 +17,8 @@ FLOOR: dict[str, Any] = {"color": DARK, "linewidth": 0.8, "linestyle": (0, (6, 3
 BAND: dict[str, Any] = {"alpha": 0.16, "linewidth": 0}
 EDGE: dict[str, Any] = {"alpha": 0.45, "linewidth": 0.5, "zorder": 2}
 
+PLAIN_FROM, PLAIN_TO = 1e-4, 1e5
+
 PALE = colors.LinearSegmentedColormap.from_list("pale", ["#ffffff", "#c9ccd1"])
 """Light greys: on them all of the palette stays readable, and so does print."""
 
@@ -129,8 +131,16 @@ def _plain_numbers(axis: Axis, limits: tuple[float, float]) -> None:
     decades = math.log10(high / low)
     labelled = (1.0,) if decades >= 2.5 else (1.0, 3.0) if decades >= 1.3 else (1.0, 2.0, 5.0)
     axis.set_major_locator(LogLocator(subs=labelled, numticks=8 if decades > 8 else 12))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _number(value: float) -> str:
+    """Return 0.003, 10000, 1e6, 3e-12."""
+    if PLAIN_FROM <= abs(value) < PLAIN_TO or value == 0:
+        return f"{value:.6g}"
+    mantissa, _, exponent = f"{value:.0e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def _levels(axes: Axes, panel: Panel) -> None:
@@ -138,9 +148,9 @@ def _levels(axes: Axes, panel: Panel) -> None:
     for level in panel.levels:
         if level.upright:
             axes.axvline(level.value, **FLOOR)
-            place: dict[str, Any] = {"xy": (level.value, 1.0)}
-            place |= {"xycoords": axes.get_xaxis_transform(), "xytext": (0, 1)}
-            place |= {"ha": "center", "va": "bottom"}
+            place: dict[str, Any] = {"xy": (level.value, 0.0), "rotation": 90}
+            place |= {"xycoords": axes.get_xaxis_transform(), "xytext": (2, 3)}
+            place |= {"ha": "left", "va": "bottom"}
         else:
             axes.axhline(level.value, **FLOOR)
             place = {"xy": (1.0, level.value)}
