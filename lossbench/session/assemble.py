@@ -1,6 +1,7 @@
 """The pieces of a comparison as arrays that are stored, and put together to the whole."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from lossbench.training.chunks import ChunkResult
 
 CURVE, STEPS, EPOCHS, FINAL, BEST = "curve/", "steps/", "epochs/", "final/", "best/"
+
+LOST = frozenset({"diverged", "failed"})
+"""What becomes of a trial that has no last weights to be judged by."""
 
 Arrays = dict[str, Any]
 
@@ -35,7 +39,7 @@ def piece_of(result: "ChunkResult") -> tuple[Arrays, dict[str, Any]]:
 
 @dataclass
 class Pieces:
-    """The finished pieces of a stage, by trial."""
+    """The finished pieces of a stage: trials are found in them by their numbers."""
 
     arrays: list[Arrays] = field(default_factory=list)
     facts: list[Mapping[str, Any]] = field(default_factory=list)
@@ -45,76 +49,88 @@ class Pieces:
         self.arrays.append(arrays)
         self.facts.append(facts)
 
-    def positions(self) -> dict[int, tuple[int, int]]:
-        """Return where each trial is: its piece and its row there."""
+    def __len__(self) -> int:
+        """Return the number of trials in the pieces."""
+        return sum(len(arrays["trials"]) for arrays in self.arrays)
+
+    def outcomes(self) -> dict[int, dict[str, Any]]:
+        """Return what became of each trial, by its number: flat, the columns of trials.csv."""
         return {
-            int(trial): (piece, row)
-            for piece, arrays in enumerate(self.arrays)
-            for row, trial in enumerate(arrays["trials"])
+            number: found
+            for arrays, facts in zip(self.arrays, self.facts, strict=True)
+            for number, found in _outcomes(arrays, facts)
         }
 
-    def outcome(self, piece: int, row: int) -> dict[str, Any]:
-        """Return what became of a trial, flat: a row of trials.csv."""
-        arrays, facts = self.arrays[piece], self.facts[piece]
-        plan = facts["facts"].get("plan", {})
-        found: dict[str, Any] = {
-            "status": facts["status"][row],
-            "ended": int(arrays["ended"][row]),
-            "detail": facts["detail"][row] or None,
-            "fused": plan.get("step") == "fused",
-            "best_step": int(arrays["best_step"][row]),
-        }
-        for name, values in arrays.items():
-            if name.startswith((FINAL, BEST)):
-                found[name] = shortest(values[row])
-        return found
-
-    def final(self, metric: str, trials: Iterable[int]) -> list[float]:
-        """Return a metric's value with the last weights, for these trials."""
-        where = self.positions()
-        found = []
-        for trial in trials:
-            piece, row = where[trial]
-            failed = self.facts[piece]["status"][row] == "diverged"
-            value = self.arrays[piece].get(FINAL + metric)
-            found.append(float("nan") if failed or value is None else float(value[row]))
-        return found
+    def final(self, metric: str, trials: Sequence[int]) -> list[float]:
+        """Return a metric's value with the last weights, NaN for trials that have none."""
+        found = np.full(len(trials), np.nan)
+        for arrays, facts, rows, places in self._among(trials):
+            value = arrays.get(FINAL + metric)
+            if value is not None:
+                lost = np.array([status in LOST for status in facts["status"]])
+                found[places] = np.where(lost, np.nan, value)[rows]
+        return [float(value) for value in found]
 
     def curves(self, trials: Sequence[int]) -> Arrays:
         """Return the curves of these trials: [trials, points] per metric, NaN where none is.
 
-        The axes (steps and epochs of each split) have a row per trial where they differ, else one
-        row serves all.
+        An axis (the steps or epochs of a split) is one row where it serves all trials that have
+        such a curve, else it has a row per trial.
         """
-        where = self.positions()
-        names = list(dict.fromkeys(n for arrays in self.arrays for n in arrays))
+        pieces = list(self._among(trials))
+        names = dict.fromkeys(name for arrays, *_ in pieces for name in arrays)
         found: Arrays = {}
         for name in names:
-            if not name.startswith((CURVE, STEPS, EPOCHS)):
-                continue
-            rows = [self._row(name, *where[trial]) for trial in trials]
-            points = max(len(row) for row in rows)
-            whole = np.full((len(rows), points), np.nan, dtype=np.float32)
-            for index, row in enumerate(rows):
-                whole[index, : len(row)] = row
-            axis = not name.startswith(CURVE)
-            if (
-                axis
-                and len(whole)
-                and np.array_equal(whole, np.broadcast_to(whole[0], whole.shape))
-            ):
-                whole = whole[0].copy()
-            found[name] = whole
+            held = [piece for piece in pieces if name in piece[0]]
+            if name.startswith(CURVE):
+                points = max(arrays[name].shape[1] for arrays, *_ in held)
+                whole = np.full((len(trials), points), np.nan, dtype=np.float32)
+                for arrays, _, rows, places in held:
+                    values = arrays[name]
+                    whole[places, : values.shape[1]] = values[rows]
+                found[name] = whole
+            elif name.startswith((STEPS, EPOCHS)):
+                found[name] = _axis([(piece[0][name], piece[3]) for piece in held], len(trials))
         return found
 
-    def _row(self, name: str, piece: int, row: int) -> Any:
-        values = self.arrays[piece].get(name)
-        if values is None:
-            return np.empty(0, dtype=np.float32)
-        return values[row] if name.startswith(CURVE) else values
+    def _among(self, trials: Sequence[int]) -> Iterator[tuple[Arrays, Mapping[str, Any], Any, Any]]:
+        """Yield the pieces with some of these trials: their rows there, their places here."""
+        place = {number: index for index, number in enumerate(trials)}
+        for arrays, facts in zip(self.arrays, self.facts, strict=True):
+            at = np.array([place.get(number, -1) for number in arrays["trials"].tolist()])
+            rows = np.flatnonzero(at >= 0)
+            if len(rows):
+                yield arrays, facts, rows, at[rows]
 
 
-def shortest(value: Any) -> float | None:
+def _outcomes(arrays: Arrays, facts: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield a piece's trials: their numbers, and what became of them."""
+    plan = facts["facts"].get("plan", {})
+    columns: dict[str, Sequence[Any]] = {
+        "status": facts["status"],
+        "ended": arrays["ended"].tolist(),
+        "detail": [text or None for text in facts["detail"]],
+        "fused": [plan.get("step") == "fused"] * len(arrays["trials"]),
+        "best_step": arrays["best_step"].tolist(),
+    }
+    for name, values in arrays.items():
+        if name.startswith((FINAL, BEST)):
+            columns[name] = [shortest(value) for value in values.tolist()]
+    for number, *row in zip(arrays["trials"].tolist(), *columns.values(), strict=True):
+        yield number, dict(zip(columns, row, strict=True))
+
+
+def _axis(axes: Sequence[tuple[Any, Any]], trials: int) -> Any:
+    """Return an axis: itself where all pieces have the same, else [trials, points] with NaN."""
+    first = axes[0][0]
+    if all(np.array_equal(axis, first) for axis, _ in axes):
+        return first
+    whole = np.full((trials, max(len(axis) for axis, _ in axes)), np.nan)
+    for axis, places in axes:
+        whole[places, : len(axis)] = axis
+    return whole
+
+
+def shortest(value: float) -> float | None:
     """Return a number with the digits that a float32 has, none where it is not a number."""
-    number = float(value)
-    return float(f"{number:.9g}") if np.isfinite(number) else None
+    return float(f"{value:.9g}") if math.isfinite(value) else None

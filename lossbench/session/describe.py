@@ -1,8 +1,7 @@
 """What is said of a comparison besides its numbers: contenders, directions, floors, costs."""
 
 import time
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lossbench.config.comparison import ComparisonSpec, Trial
@@ -21,8 +20,11 @@ else:
 
 RATE = "optimizer.lr"
 TIMED_STEPS = 12
-MOST_TIMED = 60
-"""Contenders whose cost per step is measured; more would take longer than many comparisons."""
+SECONDS_TO_TIME = 10.0
+"""Measuring each contender's cost per step ends here: later contenders have none."""
+
+Cell = tuple[str, str]
+"""A contender on a problem."""
 
 
 def outlook(spec: ComparisonSpec, stage: str, trials: int, work: "Work") -> dict[str, Any]:
@@ -67,34 +69,36 @@ def directions(surveys: Sequence["Survey"]) -> dict[str, bool]:
     return found
 
 
-def floors(spec: ComparisonSpec, trials: Sequence[Trial], work: "Work") -> dict[str, Any]:
+def floors(trials: Sequence[Trial], work: "Work") -> dict[str, Any]:
     """Return the best that can be expected, where it is known: metric -> problem -> value."""
-    del spec
     found: dict[str, dict[str, float]] = {}
-    for trial, survey in _surveyed(trials, work):
+    for trial, survey in _cells(trials, work):
         for name, value in survey.prepared.floor.items():
             for split in ("validation", "test"):
                 found.setdefault(f"{split}/{name}", {})[trial.problem] = float(value)
     return found
 
 
-def _surveyed(trials: Sequence[Trial], work: "Work") -> list[tuple[Trial, "Survey"]]:
-    """Return every trial with the survey of its group."""
+def _cells(trials: Sequence[Trial], work: "Work") -> "Iterator[tuple[Trial, Survey]]":
+    """Yield the first trial of every contender on every problem, with the survey of its group."""
     group = {number: chunk.group for chunk in work.chunks for number in chunk.trials}
-    return [(trial, work.surveys[group[trial.number]]) for trial in trials]
+    seen: set[Cell] = set()
+    for trial in trials:
+        cell = trial.contender, trial.problem
+        if cell not in seen:
+            seen.add(cell)
+            yield trial, work.surveys[group[trial.number]]
 
 
-def uninformed(work: "Work", trials: Sequence[Trial]) -> dict[int, float]:
-    """Return for each trial the loss of the best prediction that ignores the input."""
+def uninformed(trials: Sequence[Trial], work: "Work") -> dict[Cell, float | None]:
+    """Return for each contender on each problem the loss of the best constant prediction."""
     known: dict[str, float | None] = {}
-    found: dict[int, float] = {}
-    for trial, survey in _surveyed(trials, work):
+    found: dict[Cell, float | None] = {}
+    for trial, survey in _cells(trials, work):
         loss = repr((trial.spec.dataset, trial.spec.loss))
         if loss not in known:
             known[loss] = _level(trial.spec, survey)
-        level = known[loss]
-        if level is not None:
-            found[trial.number] = level
+        found[trial.contender, trial.problem] = known[loss]
     return found
 
 
@@ -114,42 +118,47 @@ def contenders(
 ) -> list[dict[str, Any]]:
     """Return the facts about each contender that the analysis needs (analysis.table.Contender)."""
     losses = spec.losses()
-    first: dict[str, tuple[Trial, Survey]] = {}
-    for trial, survey in _surveyed(trials, work):
-        first.setdefault(trial.contender, (trial, survey))
-    timed = len(first) <= MOST_TIMED
-    described = []
+    several = len(spec.problems) > 1
+    on: dict[str, list[tuple[Trial, Survey]]] = {}
+    for trial, survey in _cells(trials, work):
+        on.setdefault(trial.contender, []).append((trial, survey))
+    described, began = [], time.monotonic()
     for name in spec.contenders:
-        trial, survey = first[name]
+        trial, survey = on[name][0]
         searches = [search for search in found.values() if search["contender"] == name]
+        rates = {value_of(own.spec, RATE) for own, _ in on[name]}
+        timed = time.monotonic() - began < SECONDS_TO_TIME
         described.append(
             {
                 "name": name,
                 "loss": losses[name],
-                "rate": value_of(trial.spec, RATE),
+                "rate": rates.pop() if len(rates) == 1 else None,
                 "tuned": any(tune.key == RATE for tune in spec.tune),
                 "rate_at_edge": any(RATE in search["edges"] for search in searches),
                 "seconds_per_step": _seconds_per_step(trial.spec, survey) if timed else None,
-                "data": "" if len(spec.problems) > 1 else survey.prepared.fingerprint,
+                "data": "" if several else survey.prepared.fingerprint,
                 "steps": None
-                if len(spec.problems) > 1
+                if several
                 else survey.order.steps_per_epoch * trial.spec.train.epochs,
             }
         )
     return described
 
 
-def _seconds_per_step(spec: RunSpec, survey: "Survey") -> float:
+def _seconds_per_step(spec: RunSpec, survey: "Survey") -> float | None:
     """Return what one step costs this contender alone: seconds in a shared step mean nothing."""
-    job = build.build([spec], None, survey)
-    batches = next(job.order.epoch(1))
-    seconds = []
-    for number in range(1, TIMED_STEPS + 1):
-        step = min(number, job.total_steps)
-        rate, momentum = job.rates.at(step, job.dtype), job.rates.momentum(step, job.dtype)
-        begun = time.perf_counter()
-        job.step.train(batches, step, rate, momentum).cpu()
-        seconds.append(time.perf_counter() - begun)
+    try:
+        job = build.build([spec], None, survey)
+        batches = next(job.order.epoch(1))
+        seconds = []
+        for number in range(1, TIMED_STEPS + 1):
+            step = min(number, job.total_steps)
+            rate, momentum = job.rates.at(step, job.dtype), job.rates.momentum(step, job.dtype)
+            begun = time.perf_counter()
+            job.step.train(batches, step, rate, momentum).cpu()
+            seconds.append(time.perf_counter() - begun)
+    except Exception:
+        return None  # it failed in training as well, and that is told there
     return float(f"{sorted(seconds)[len(seconds) // 2]:.4g}")
 
 
@@ -161,8 +170,3 @@ def shown(value: Any) -> Any:
         inner = ", ".join(f"{key}: {shown(item)}" for key, item in value.items())
         return f"{{{inner}}}"
     return f"[{', '.join(str(shown(item)) for item in value)}]"
-
-
-def seconds_between(start: str, end: str) -> float:
-    """Return the seconds between two times as `now` writes them."""
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lossbench.config.spec import RunSpec
+from lossbench.errors import LossbenchError
 from lossbench.training.build import build, plan_group
 from lossbench.training.events import Evaluated, Event, Finished, StepsDone, TrialStopped
 from lossbench.training.groups import Chunk, cut, group_trials
@@ -137,7 +138,8 @@ class Progress:
 class ChunkResult:
     """What became of the trials of a piece; every array has a row per trial, in the piece's order.
 
-    status:  done, stopped (early stopping) or diverged, with the step and the words for it.
+    status:  done, stopped (early stopping), diverged or failed (by an error), with the step and the
+             words for it.
     curves:  metric -> [trials, points], NaN where a trial had ended; `steps` and `epochs` give
              the points of each split's curves.
     final:   metric -> value with the last weights, best: with the best ones (test among them).
@@ -170,6 +172,41 @@ def train_chunk(
             yield Progress(chunk.number, last, job.total_steps, chunk.trials, event.losses[:, -1])
     facts = {"plan": job.plan.record(), "note": job.step.note} | job.record()
     yield gathered.result(chunk, facts)
+
+
+def try_chunk(
+    chunk: Chunk, specs: Sequence[RunSpec], found: Survey | None = None
+) -> Iterator[Progress | ChunkResult]:
+    """Train a piece as `train_chunk` does; an error that ends it is its result.
+
+    All its trials have failed then, and the other pieces do not notice.
+    """
+    try:
+        yield from train_chunk(chunk, specs, found)
+    except MemoryError:
+        raise  # no property of these trials: the others would meet it too
+    except Exception as error:
+        text = error.message if isinstance(error, LossbenchError) else str(error).strip()
+        yield _failed(chunk, (text or type(error).__name__).splitlines()[0])
+
+
+def _failed(chunk: Chunk, why: str) -> ChunkResult:
+    """Return the result of a piece that an error ended."""
+    trials = len(chunk.trials)
+    return ChunkResult(
+        chunk=chunk.number,
+        trials=chunk.trials,
+        status=("failed",) * trials,
+        ended=(0,) * trials,
+        detail=(why,) * trials,
+        best_step=np.zeros(trials, dtype=np.int64),
+        curves={},
+        steps={},
+        epochs={},
+        final={},
+        best={},
+        facts={"plan": chunk.plan.record()},
+    )
 
 
 class _Gathered:
