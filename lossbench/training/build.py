@@ -17,7 +17,6 @@ from lossbench.training.generators import seed_everything
 from lossbench.training.groups import group_key, needs_plain
 from lossbench.training.job import Job
 from lossbench.training.order import Order
-from lossbench.training.parts import Parts
 from lossbench.training.plain import PlainStep
 from lossbench.training.plan import Plan, make_plan
 from lossbench.training.rates import Rates, Schedule
@@ -52,7 +51,7 @@ def _build(specs: tuple[RunSpec, ...], found: Survey, plan: Plan | None) -> Job:
     device = torch.device(plan.device)
     order = found.order.of([spec.train.seed for spec in specs], device)
     splits = {name: split.to(device) for name, split in found.splits.items()}
-    step, plan = _step(specs, found.parts, optimizers, splits["train"], order, plan)
+    step, plan = _step(specs, found, optimizers, splits["train"], order, plan)
     return Job(
         specs=specs,
         plan=plan,
@@ -128,14 +127,14 @@ def _early_stopping(spec: RunSpec) -> Any:
 
 def _step(
     specs: Sequence[RunSpec],
-    parts: Parts,
+    found: Survey,
     optimizers: Sequence[Optimizer],
     split: Split,
     order: Order,
     plan: Plan,
 ) -> tuple[Step, Plan]:
     """Make the step that the plan asks for; what `vmap` refuses takes the plain one."""
-    train = specs[0].train
+    train, parts = specs[0].train, found.parts
     uses = {size: count * train.epochs for size, count in order.batch_sizes.items()}
     clip: dict[str, Any] = {
         "accumulate": train.accumulate,
@@ -149,15 +148,16 @@ def _step(
         model = fresh(0).to(device)
         stack = Stack.build(fresh, range(len(specs)), device)
         try:
-            fused = FusedStep(model, stack, optimizers, seeds, split, batch_sizes=uses, **clip)
-            return fused, plan
+            widest = max(1, found.sizes.largest_activation // max(uses))
+            options = clip | {"batch_sizes": uses, "widest": widest}
+            return FusedStep(model, stack, optimizers, seeds, split, **options), plan
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
             plan = replace(plan, step="plain", chunk=1, reason=f"vmap cannot take it: {reason}")
     if len(specs) > 1:
         raise UsageError(f"these trials cannot be computed together: {plan.reason}")
     seed_everything(specs[0].train.seed)
-    model = parts.model(specs[0].train.seed).to(device)
+    model = parts.of(specs[0]).model(specs[0].train.seed).to(device)
     plain = PlainStep(model, optimizers[0], specs[0].train.seed, split, amp=train.amp, **clip)
     return plain, plan
 

@@ -24,7 +24,11 @@ TRACE_FROM = 50
 """Batches of one size from which tracing it pays; rarer ones (the last of an epoch) run eagerly."""
 
 EVALUATE_ELEMENTS = 4_000_000
-"""Input elements evaluated at once, over all trials: bounds the memory of an evaluation."""
+"""Input elements of a trial evaluated at once: bounds the memory of an evaluation."""
+
+EVALUATE_BLOCK = 500_000
+"""Elements of the widest activation, over the trials evaluated together: they stay in the cache,
+and still outweigh what a call of `vmap` costs."""
 
 
 class FusedStep:
@@ -39,6 +43,7 @@ class FusedStep:
         split: Split,
         *,
         batch_sizes: Mapping[int, int],
+        widest: int = 1,
         accumulate: int = 1,
         clip_norm: float | None = None,
         clip_value: float | None = None,
@@ -56,6 +61,7 @@ class FusedStep:
         self._noise = _share_noise(model, stack, seeds)
         self._buffers = list(stack.buffers)
         self._split = split
+        self._widest = widest
         self._graphs: dict[int, Callable[..., tuple[Tensor, ...]]] = {}
         self._best = _Kept.of(stack)
         # Trials that stopped: their rows go on being computed, but these are their weights.
@@ -146,20 +152,35 @@ class FusedStep:
         """Return raw outputs and mean loss of a split, in evaluation mode."""
         flat, stacked = self._chosen(best)
         weights = dict(zip(self._stack.layout.names, self._stack.layout.views(flat), strict=True))
+        weights |= stacked
+        # The cut of the samples is that of one trial alone, so that its sums are the same in
+        # every group; the trials are cut for speed.
+        samples = max(1, EVALUATE_ELEMENTS // max(1, split.inputs[0].numel()))
+        trials = max(1, EVALUATE_BLOCK // (self._widest * min(samples, len(split))))
         self._model.eval()
-        outputs, totals, sums = [], [], []
         with torch.no_grad():
-            for rows in _chunks(split, self.trials):
-                inputs, target = split.inputs[rows], split.target[rows]
-                raw, total, weight = vmap(
-                    lambda w, x, y: functional_call(self._model, w, (x, y)), in_dims=(0, None, None)
-                )(weights | stacked, inputs, target)
-                outputs.append(raw)
-                totals.append(total)
-                sums.append(weight)
+            blocks = [
+                self._evaluate({n: w[at : at + trials] for n, w in weights.items()}, split, samples)
+                for at in range(0, self.trials, trials)
+            ]
         self._model.train()
+        outputs, loss = zip(*blocks, strict=True)
+        return Evaluation(torch.cat(outputs), torch.cat(loss))
+
+    def _evaluate(
+        self, weights: dict[str, Tensor], split: Split, samples: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return raw outputs and mean loss of some trials, so many samples at a time."""
+        together = vmap(
+            lambda w, x, y: functional_call(self._model, w, (x, y)), in_dims=(0, None, None)
+        )
+        pieces = [
+            together(weights, split.inputs[at : at + samples], split.target[at : at + samples])
+            for at in range(0, len(split), samples)
+        ]
+        outputs, totals, sums = zip(*pieces, strict=True)
         loss = torch.stack(totals).sum(0) / torch.stack(sums).sum(0)
-        return Evaluation(torch.cat(outputs, dim=1), loss)
+        return torch.cat(outputs, dim=1), loss
 
     def _chosen(self, best: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weights and buffers of all trials to evaluate with."""
@@ -251,10 +272,3 @@ def _share_noise(model: Model, stack: Stack, seeds: Sequence[int]) -> Tensor | N
     for name in names:
         stack.buffers[name] = noise
     return noise
-
-
-def _chunks(split: Split, trials: int) -> list[slice]:
-    """Cut a split into pieces whose inputs and outputs stay in bounds."""
-    per_sample = max(1, split.inputs[0].numel()) * trials
-    size = max(1, EVALUATE_ELEMENTS // per_sample)
-    return [slice(start, start + size) for start in range(0, len(split), size)]

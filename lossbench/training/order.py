@@ -76,7 +76,9 @@ class Order:
     def epoch(self, epoch: int, first: int = 0) -> Iterator[list[Tensor]]:
         """Yield the batches of each step of an epoch from step `first` on: rows [trials, size]."""
         if self._shuffles:
-            rows = torch.stack([self._permutation(seed, epoch) for seed in self._seeds])
+            # Contenders share their seeds: each order is drawn once.
+            orders = {seed: self._permutation(seed, epoch) for seed in set(self._seeds)}
+            rows = torch.stack([orders[seed] for seed in self._seeds])
         else:
             rows = torch.arange(self._samples).expand(len(self._seeds), -1)
         rows = rows.to(self._device)
