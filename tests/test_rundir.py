@@ -90,9 +90,9 @@ def test_two_processes_in_one_second_do_not_meet(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib\n"
         "from lossbench.rundir import folders, directory as rundir\n"
-        "folders._random.choices = lambda letters, k: rundir._random.sample('bc', 1) * 4\n"
-        "rundir._COLLISIONS = 1000\n"
-        "rundir._new_id = lambda seed: 's' + ''.join("
+        "folders._random.choices = lambda letters, k: folders._random.sample('bc', 1) * 4\n"
+        "folders._COLLISIONS = 1000\n"
+        "folders._new_id = lambda mark: 's' + ''.join("
         "folders._random.choice('bcdfghjk') for _ in range(2))\n"
         "for _ in range(30):\n"
         "    print(rundir.RunDirectory.create(pathlib.Path(sys.argv[1]), 'x', 0).id)\n"
