@@ -9,9 +9,14 @@ from lossbench.errors import UsageError
 from lossbench.lazy import np
 
 COORDINATES = ("validation/first_coordinate", "validation/second_coordinate")
-MARGIN = 0.08
-FARTHEST = 0.75
-"""What leaves the box of beginnings and minima by more than this share of its size is cut off."""
+MARGIN = 0.1
+LEAST_SIDE = 0.4
+SMALLEST = 0.1
+FARTHEST = 1.0
+"""How far the frame follows a path out of the box of beginnings and minima, in its sizes."""
+
+RUNAWAY = 5.0
+"""A path that covers more than so many sizes of the box has no say in the frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,28 +64,32 @@ Frame = tuple[tuple[float, float], tuple[float, float]]
 def frame(walked: Sequence[Path], minima: Array) -> Frame:
     """Return the ends of x and y that show the paths and the minima they were after.
 
-    What runs away is cut off: a diverged path must not shrink the landscape to a dot.
+    What runs away is cut off: a diverged path must not shrink the landscape to a dot. Of several
+    minima those that no path was near are left out.
     """
     wanted = np.asarray(minima, dtype=np.float64).reshape(-1, 2)
-    begun = [(path.x[0], path.y[0]) for path in walked if len(path.x)]
-    ended = [(path.x[-1], path.y[-1]) for path in walked if len(path.x)]
-    near = _nearest(wanted, [*begun, *ended]) if begun else wanted
-    core = np.concatenate([near, np.array(begun).reshape(-1, 2)])
+    walks = [np.stack([path.x, path.y], axis=1) for path in walked if len(path.x)]
+    begun = np.array([points[0] for points in walks]).reshape(-1, 2)
+    core = np.concatenate([_nearest(wanted, begun), begun])
+    size = max(float(np.ptp(core, axis=0).max()), SMALLEST)
+    steady = [points for points in walks if np.ptp(points, axis=0).max() <= RUNAWAY * size]
+    ended = np.array([points[-1] for points in steady]).reshape(-1, 2)
+    core = np.concatenate([core, _nearest(wanted, ended)])
     low, high = core.min(axis=0), core.max(axis=0)
-    size = np.maximum(high - low, 0.25 * max(1.0, float((high - low).max())))
-    everything = np.concatenate(
-        [core, *(np.stack([path.x, path.y], axis=1) for path in walked if len(path.x))]
-    )
+    size = max(float((high - low).max()), SMALLEST)
+    everything = np.concatenate([core, *steady])
     low = np.maximum(everything.min(axis=0), low - FARTHEST * size)
     high = np.minimum(everything.max(axis=0), high + FARTHEST * size)
-    middle, half = (low + high) / 2, np.maximum(high - low, size) * (0.5 + MARGIN)
+    middle, half = (low + high) / 2, np.maximum(high - low, LEAST_SIDE * size) * (0.5 + MARGIN)
     low, high = middle - half, middle + half
     return (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
 
 
-def _nearest(minima: Array, points: Sequence[tuple[float, float]]) -> Array:
-    """Return the minima that are the nearest one of some point."""
-    away = np.linalg.norm(np.array(points)[:, None] - minima[None], axis=2)
+def _nearest(minima: Array, points: Array) -> Array:
+    """Return the minima that are the nearest one of some point; all where there is no point."""
+    if not len(points):
+        return minima
+    away = np.linalg.norm(points[:, None] - minima[None], axis=2)
     return minima[np.unique(away.argmin(axis=1))]
 
 

@@ -72,7 +72,7 @@ def compare(
         bool, typer.Option("--strict", help="Exit with 1 unless every claim is supported.")
     ] = False,
 ) -> int | None:  # fmt: skip
-    """Train and compare all trials of a comparison, or compare finished runs."""
+    """Train and compare many trials, or compare finished runs."""
     from lossbench.session import comparing as session
 
     items = list(what or ())

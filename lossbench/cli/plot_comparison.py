@@ -13,7 +13,7 @@ from lossbench.errors import UnknownNameError, UsageError
 if TYPE_CHECKING:
     from lossbench.rundir.comparison import ComparisonDirectory
     from lossbench.session.comparing import ComparisonResult
-    from lossbench.views.comparison_figures import Compared
+    from lossbench.views.compared import Compared
     from lossbench.views.path_figures import Walk
     from lossbench.views.shapes import Figure
 
@@ -107,7 +107,7 @@ def draw_comparison(
 
 def _compared(directory: "ComparisonDirectory") -> "Compared":
     from lossbench.analysis.source import comparison_table
-    from lossbench.views.comparison_figures import Compared
+    from lossbench.views.compared import Compared
 
     # The summary is written last: asked for first, it says best what is missing.
     summary = directory.read_summary()
@@ -138,7 +138,8 @@ def _figure(told: "Compared", picture: str, metrics: list[str] | None) -> "Figur
 def draw_into(result: "ComparisonResult", name: str, output: Output) -> list[Path]:
     """Draw a comparison's pictures into its plots/; a picture that fails fails no comparison."""
     from lossbench.rundir.comparison import ComparisonDirectory
-    from lossbench.views.comparison_figures import Compared, pictures
+    from lossbench.views.compared import Compared
+    from lossbench.views.comparison_figures import pictures
     from lossbench.views.draw import encode
 
     plots = ComparisonDirectory(result.path).plots

@@ -140,7 +140,7 @@ def export(
     ] = None,
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
-    """Export metrics (of a comparison: its trials) as CSV, or all of it as JSON."""
+    """Export metrics or trials as CSV, or all there is as JSON."""
     from lossbench.rundir import comparisons
     from lossbench.rundir.directory import RunDirectory
     from lossbench.rundir.runs import export as export_run
