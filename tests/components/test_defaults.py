@@ -32,6 +32,7 @@ OTHER_DEFAULTS = {
     ("schedule", "one_cycle", "max_lr"): None,
 }
 OWN_KNOBS = {
+    ("activation", "prelu", "per"),
     ("optimizer", "muon", "rest"),
     ("schedule", "chained", "schedules"),
     ("schedule", "sequential", "schedules"),
