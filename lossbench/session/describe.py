@@ -103,7 +103,7 @@ def uninformed(trials: Sequence[Trial], work: "Work") -> dict[Cell, float | None
 
 
 def _level(spec: RunSpec, survey: "Survey") -> float | None:
-    parts = type(survey.parts)(spec, survey.parts.target, survey.parts.inputs, survey.parts.brought)
+    parts = survey.parts.of(spec)
     if parts.brought is not None:
         return None  # a problem has no inputs that could be ignored
     model, target = parts.model(0), survey.splits["train"].target

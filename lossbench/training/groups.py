@@ -44,7 +44,8 @@ def group_key(spec: RunSpec) -> str:
     shared = {kind: _shape_of(getattr(spec, kind)) for kind in SHARED_KINDS}
     alone = ""
     if spec.train.step == "plain" or needs_plain(spec):
-        alone = repr((spec.optimizer, spec.schedule, spec.train.seed))
+        # Trained one by one, but looked at once: their seeds make no other group of them.
+        alone = repr((spec.optimizer, spec.schedule))
     same = (
         spec.dataset,
         spec.metrics,

@@ -38,6 +38,10 @@ class Parts:
         self.activation: Entry[ActivationFacts] = resolve(spec.activation)
         self.heads: Heads = choose_heads(self.loss, dict(spec.loss.knobs), target)
 
+    def of(self, spec: RunSpec) -> "Parts":
+        """Return the pieces of another run of the group, whose `float` knobs may be others."""
+        return self if spec is self.spec else Parts(spec, self.target, self.inputs, self.brought)
+
     def model(self, seed: int) -> Model:
         """Make the model with the weights of this seed, on the host.
 
@@ -73,14 +77,10 @@ class Parts:
     def models(self, specs: Sequence[RunSpec]) -> Callable[[int], Model]:
         """Return the function that makes each trial's model: its seed, and its own knobs."""
         own = with_tensors(specs)
-        if own[0] is specs[0]:
-            return lambda trial: self.model(specs[trial].train.seed)
-
-        def fresh(trial: int) -> Model:
-            parts = Parts(own[trial], self.target, self.inputs, self.brought)
-            return parts.model(specs[trial].train.seed)
-
-        return fresh
+        if own[0] is specs[0]:  # they share their knobs, which need not be those of the survey
+            shared = self.of(specs[0])
+            return lambda trial: shared.model(specs[trial].train.seed)
+        return lambda trial: self.of(own[trial]).model(specs[trial].train.seed)
 
     def optimizers(self, specs: Sequence[RunSpec]) -> list[Optimizer]:
         """Return each trial's optimizer, with what weight decay acts on."""
