@@ -89,8 +89,9 @@ def ids(runs: Path) -> list[str]:
 # --- every command ----------------------------------------------------------------------------
 
 COMMANDS = (
-    "train", "predict", "init", "validate", "schema", "list", "show", "runs", "runs ls",
-    "runs show", "runs diff", "runs rm", "plot", "plot runs", "export",
+    "train", "compare", "predict", "init", "validate", "schema", "list", "show", "runs", "runs ls",
+    "runs show", "runs diff", "runs rm", "plot", "plot runs",
+    "plot comparison", "plot paths", "export",
 )  # fmt: skip
 
 

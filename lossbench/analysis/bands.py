@@ -11,7 +11,6 @@ The losses of single batches are smoothed along each trial first (`smooth_rows`)
 would show the noise of the batches, not the spread of the seeds.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -201,9 +200,3 @@ def _centres(values: Array, known: Array) -> Array:
     counts = np.maximum(known.sum(axis=1, keepdims=True), 1)
     means: Array = np.where(known, values, 0.0).sum(axis=1, keepdims=True) / counts
     return means
-
-
-def longest(found: Sequence[Course], by: By) -> float:
-    """Return how far the courses reach on an axis."""
-    axes = [axis for course in found if (axis := course.axis(by)) is not None and len(axis)]
-    return max((float(axis[-1]) for axis in axes), default=0.0)

@@ -1,8 +1,9 @@
 """The commands about configs: init, validate, schema."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -51,20 +52,41 @@ def validate(
 ) -> None:
     """Check a config in full; -v prints it with every default."""
     from lossbench.config.read import load
+    from lossbench.config.trials import is_comparison
     from lossbench.config.write import dump
 
-    spec = load(config, overrides or ()).spec
-    resolved = dump(spec)
+    document: dict[str, Any] = {"valid": True, "config": config}
+    if config.is_file() and is_comparison(config):
+        document |= _comparison_record(config, overrides or ())
+        told = f"{config}: valid, {document['trials']} trials"
+    else:
+        spec = load(config, overrides or ()).spec
+        document |= {"name": spec.name, "resolved": dump(spec)}
+        told = f"{config}: valid"
 
     def say_valid(console: "Console") -> None:
         from lossbench.views.console import say
 
-        say(console, f"{config}: valid")
+        say(console, told)
         if output.verbose:
-            say(console, resolved.rstrip())
+            say(console, document["resolved"].rstrip())
 
-    document = {"valid": True, "config": config, "name": spec.name, "resolved": resolved}
     output.result(document, say_valid)
+
+
+def _comparison_record(config: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Check a comparison in full, its claims included."""
+    from lossbench.analysis.claims import parse_all
+    from lossbench.config.trials import claim_facts, dump_comparison, load_comparison
+
+    loaded = load_comparison(config, overrides)
+    parse_all(loaded.spec.claims, **claim_facts(loaded))
+    return {
+        "name": loaded.spec.name,
+        "trials": len(loaded.spec.trials),
+        "contenders": list(loaded.spec.contenders),
+        "resolved": dump_comparison(loaded.spec),
+    }
 
 
 @command(app, "schema", panel=CONFIG)

@@ -125,13 +125,22 @@ def _load(
     from lossbench.config.read import load
 
     if origin is None:
-        return load(_config_file(config), given)
+        return load(_run_config(_config_file(config)), given)
     from lossbench.session.alone import load_trial
 
     changes = _only_overrides(config, given, "--from COMPARISON:TRIAL", "the trial")
     loaded, trial = load_trial(origin, changes, runs_dir=runs_dir)
     output.note(f"trial {trial.number}: {trial.contender} with seed {trial.seed}")
     return loaded
+
+
+def _run_config(file: Path) -> Path:
+    """Return the file, unless it is a comparison's, of which `train` trains one trial at most."""
+    from lossbench.config.trials import is_comparison
+
+    if file.is_file() and is_comparison(file):
+        raise UsageError(f"{file} is a comparison", hint=f"lossbench compare {file}")
+    return file
 
 
 def _only_overrides(config: str | None, given: Sequence[str], option: str, whose: str) -> list[str]:

@@ -81,4 +81,5 @@ def metric_words(told: Compared, name: str) -> str:
 
 
 def floats(values: Any) -> tuple[float, ...]:
+    """Return an array as plain numbers: figures hold nothing else."""
     return tuple(float(value) for value in values)

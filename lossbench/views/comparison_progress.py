@@ -133,7 +133,7 @@ def describe(course: Course) -> str:
 
 
 class Lines:
-    """A plain line at the end of a stage, at each quarter of a long one, and every 30 s."""
+    """A plain line at both ends of a stage, at each quarter of a long one, and every 30 s."""
 
     def __init__(self, console: Console, course: Course) -> None:
         self._console, self._course = console, course
@@ -145,6 +145,8 @@ class Lines:
         course = self._course
         if course.take(advance):
             self._told = 0
+            doing = "searching with" if advance.stage == "search" else "training"
+            say(self._console, f"{doing} {advance.trials} trials")
         part, since = int(course.share * PLAIN_PARTS), course.clock() - self._last
         ended = advance.trials_done == advance.trials
         quarter = part > self._told and since >= LEAST_SECONDS
