@@ -47,7 +47,7 @@ def finals_figure(told: Compared, metrics: Sequence[str] | None = None) -> Figur
     ratios = [table.scale(name) == "ratio" for name in chosen]
     kind = "geometric mean" if all(ratios) else "mean"
     if any(ratios) and not all(ratios):
-        kind = "mean (of what is compared as ratios: the geometric one)"
+        kind = "mean (geometric where ratios are compared)"
     note = f"a dot for every seed; bar: {kind} with its 95 % interval"
     return Figure(tuple(panels), title=told.name, note=note)
 

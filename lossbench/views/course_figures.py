@@ -22,6 +22,8 @@ MOST_CURVES = 8
 HEADROOM = 10.0
 """A curve that rises so many times above the beginnings leaves the picture: it would squeeze it."""
 
+ROOM_BELOW = 1.3
+
 AXES: Mapping[By, str] = {
     "steps": "optimizer step",
     "epochs": "epoch",
@@ -121,7 +123,9 @@ def _limits(found: Sequence[Course], metric: Metric) -> tuple[float | None, floa
     usual = sorted(begun)[(len(begun) - 1) // 2]
     if usual <= 0 or max(peaks) <= HEADROOM * usual:
         return None, None
-    return None, HEADROOM * usual
+    # Without this the lower end would keep the margin of the whole, unclipped range.
+    lows = [float(value) for course in found for value in course.low if 0 < float(value) < usual]
+    return (min(lows) / ROOM_BELOW if lows else None), HEADROOM * usual
 
 
 def _courses_note(told: Compared, drawn: Sequence[Course], metrics: Sequence[str]) -> str:
