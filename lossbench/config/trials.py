@@ -42,6 +42,7 @@ from lossbench.config.tune import value_of
 from lossbench.config.write import NO_FILES, comment, dump_plain, plain
 from lossbench.config.yaml import Node, from_python
 from lossbench.errors import ConfigError, Place, UsageError
+from lossbench.plugins import travelling
 
 __all__ = [
     "ComparisonSpec",
@@ -176,7 +177,7 @@ class _Reader:
             claims=self.claims,
             trials=tuple(trials(cells, axes, self.seeds)),
         )
-        files = dict.fromkeys(file for cell in cells for file in cell.spec.own_files())
+        files = dict.fromkeys(file for cell in cells for file in travelling(cell.spec))
         return LoadedComparison(spec, text, tuple(files), self.claim_places)
 
     def cells(self) -> list[Cell]:

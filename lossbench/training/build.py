@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lossbench.config.spec import RunSpec, ScheduleOptions
+from lossbench.config.spec import Choice, RunSpec, ScheduleOptions
 from lossbench.errors import UsageError
 from lossbench.plugins import resolve, user_code
 from lossbench.training.applied import applied
@@ -117,7 +117,20 @@ def _monitored(
             "and this dataset has no validation data"
         )
     monitor = (spec.train.monitor or f"{VALIDATION}loss").removeprefix(VALIDATION)
+    for schedule in watching:
+        _check_direction(schedule, monitor, metrics.lower_is_better()[monitor])
     return (monitor if has_validation else None), monitor
+
+
+def _check_direction(schedule: Choice, metric: str, lower_is_better: bool) -> None:
+    """Refuse a schedule that would take an improvement for none."""
+    mode, right = schedule.knobs.get("mode"), "min" if lower_is_better else "max"
+    if mode is not None and mode != right:
+        raise UsageError(
+            f"schedule '{schedule.name}' watches {VALIDATION}{metric} with mode: {mode}, "
+            f"but {'lower' if lower_is_better else 'higher'} is better there",
+            hint=f"write schedule: {{name: {schedule.name}, mode: {right}}}",
+        )
 
 
 def _early_stopping(spec: RunSpec) -> Any:

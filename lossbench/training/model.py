@@ -203,6 +203,11 @@ class Objective(Component):
         learned = {k: v for k, v in self._parameters.items() if v is not None}
         state = {name: self._buffers[name] for name in self._state}
         terms: Terms = self.call()(prediction, target, **inputs, **learned, **state)
+        if terms.values.dim() == 0 and terms.weight is None:
+            # One value for the batch counts for all its samples: pieces of a split then add up.
+            samples = float(len(target))
+            count = torch.full_like(terms.values, samples).detach()
+            terms = Terms(terms.values * samples, count, terms.state)
         if self.training and terms.state is not None:
             for name, value in terms.state.items():
                 buffer = self._buffers[name]

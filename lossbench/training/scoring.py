@@ -40,7 +40,7 @@ class Scores:
             return frozenset({"values"})
         if self.target.kind == "objective":
             return frozenset({"values", "point"})
-        if dict(self.heads.kinds)["prediction"] in ("scores", "real"):
+        if dict(self.heads.kinds)["prediction"] in ("scores", "real", "positive"):
             return frozenset({"scores"})
         return frozenset({"scores", "probabilities"})
 
@@ -55,6 +55,8 @@ class Scores:
             if self.mean is not None and self.scale is not None:
                 values = values * self.scale + self.mean
             return {"values": values}
+        if kind == "positive":
+            raw = -raw  # a distance: what is near is alike
         exclusive = self.heads.encoding in ("index", "distribution")
         single = not exclusive and self.target.kind == "class" and raw.shape[1] == 1
         if single:  # one output for two classes: its sign decides

@@ -207,7 +207,7 @@ class _TensorPiece(_Piece):
         for place, (view, index, decays) in enumerate(
             zip(self._views, self._indices, self._decayed, strict=True)
         ):
-            own = dict(knobs) if decays else {**knobs, **_no_decay(knobs)}
+            own = dict(knobs) if decays else _no_decay(knobs)
             new, self.state[place] = self._vmapped(
                 view, all_grads[index], self.state[place], step, {**own, "lr": rate}
             )
@@ -329,7 +329,13 @@ def _masked(applied: Applied, mask: Tensor) -> Applied:
 
 
 def _no_decay(knobs: Mapping[str, Any]) -> dict[str, Any]:
-    return {DECAY: 0.0} if DECAY in knobs else {}
+    """Return the knobs without weight decay, that of a wrapped rule included."""
+    return {
+        name: replace(value, knobs=_no_decay(value.knobs))
+        if isinstance(value, Applied)
+        else (0.0 if name == DECAY else value)
+        for name, value in knobs.items()
+    }
 
 
 def _without_rate(knobs: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ p_values = st.lists(st.floats(0, 1), min_size=1, max_size=6)
 def brute_force(differences: np.ndarray) -> float:
     """Add up every one of the 2^n flips."""
     observed = abs(differences.sum())
-    slack = 1e-9 * np.abs(differences).sum()
+    slack = 1e-10 * np.abs(differences).sum()
     sums = [
         abs(np.dot(signs, differences))
         for signs in itertools.product((-1, 1), repeat=len(differences))
