@@ -1,17 +1,21 @@
-"""Where tables come from: the directory of a comparison, or the directories of finished runs.
+"""Where tables come from: the directory of a comparison, or (`run_table`) those of finished runs.
 
 A comparison of last month enters here, and takes the same path as one that has just ended.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from lossbench.analysis.runs import run_table
 from lossbench.analysis.table import Contender, Metric, Table, Trial
 from lossbench.analysis.times import stalled_at
 from lossbench.analysis.traces import Traces
 from lossbench.errors import RunError, UsageError
 from lossbench.lazy import np
 from lossbench.rundir.comparison import ComparisonDirectory
+
+__all__ = ["DEFAULT", "comparison_table", "run_table"]
 
 FINAL, BEST, CURVE = "final/", "best/", "curve/"
 DEFAULT = "default"
@@ -24,11 +28,24 @@ WINDOW = 20
 def comparison_table(directory: ComparisonDirectory) -> Table:
     """Return the trials of a finished comparison.
 
-    Raises RunError where a piece of it is missing.
+    Raises RunError where a file of it is missing or damaged.
     """
     record = directory.read_record()
     rows = directory.read_trials()
     arrays, _ = directory.read_curves()
+    try:
+        return _table(record, rows, arrays)
+    except (KeyError, IndexError, TypeError, ValueError, UsageError) as error:
+        why = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        raise RunError(
+            f"comparison {directory.id} is damaged: its files do not fit together ({why})",
+            hint=f"it can be made again from {directory.config}",
+        ) from error
+
+
+def _table(
+    record: Mapping[str, Any], rows: Sequence[Mapping[str, str]], arrays: Mapping[str, Any]
+) -> Table:
     chosen = [index for index, row in enumerate(rows) if row.get("role") != DEFAULT]
     trials = [_trial(rows[index]) for index in chosen]
     traces = _traces(arrays, chosen, len(rows))
@@ -53,14 +70,15 @@ def _trial(row: Mapping[str, str]) -> Trial:
         problem=row["problem"],
         status=status,
         failed_at=int(row["ended"]) if status == "diverged" else None,
-        final=_values(row, FINAL),
+        # Test data are looked at once, with the best weights: that is their value at the end.
+        final=_values(row, FINAL) | _values(row, f"{BEST}test/", "test/"),
         best=_values(row, BEST),
     )
 
 
-def _values(row: Mapping[str, str], opening: str) -> dict[str, float]:
+def _values(row: Mapping[str, str], opening: str, instead: str = "") -> dict[str, float]:
     return {
-        name.removeprefix(opening): _number(text)
+        instead + name.removeprefix(opening): _number(text)
         for name, text in row.items()
         if name.startswith(opening)
     }
@@ -76,7 +94,7 @@ def _traces(arrays: Mapping[str, Any], chosen: Sequence[int], trials: int) -> di
         if not name.startswith(CURVE):
             continue
         if len(values) != trials:
-            raise RunError(f"{len(values)} curves of '{name}', but {trials} trials: damaged")
+            raise RunError(f"{len(values)} curves of '{name}', but {trials} trials")
         metric = name.removeprefix(CURVE)
         split = metric.partition("/")[0]
         steps, epochs = (_axis(arrays, f"{kind}/{split}", chosen) for kind in ("steps", "epochs"))
@@ -101,19 +119,5 @@ def _with_stalls(trials: Sequence[Trial], traces: Mapping[str, Traces], levels: 
         since = stalled_at(curve, float(level))
         for index in np.flatnonzero((since >= 0) & (levels == level)):
             if found[index].status == "done":
-                found[index] = _stalled(found[index], int(since[index]))
+                found[index] = replace(found[index], status="stalled", failed_at=int(since[index]))
     return found
-
-
-def _stalled(trial: Trial, step: int) -> Trial:
-    return Trial(
-        trial.contender, trial.seed, trial.problem, "stalled", step, trial.final, trial.best
-    )
-
-
-def run_table(runs: Sequence[Any]) -> Table:
-    """Return finished runs as a table: runs that differ in their seed only are one contender.
-
-    `runs` are what `lossbench.load` gives. Raises UsageError for fewer than two contenders.
-    """
-    raise UsageError("not yet")

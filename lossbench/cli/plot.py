@@ -63,9 +63,9 @@ def figure_of(references: Sequence[str | Path], runs_dir: Path) -> "Figure":
 
     Raises RunError where a run has recorded nothing yet.
     """
+    from lossbench.rundir.labels import labels
     from lossbench.rundir.runs import load
     from lossbench.views.figures import runs_figure
-    from lossbench.views.labels import labels
 
     found = [load(reference, runs_dir=runs_dir) for reference in references]
     for run in found:

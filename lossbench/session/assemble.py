@@ -78,7 +78,7 @@ class Pieces:
         such a curve, else it has a row per trial.
         """
         pieces = list(self._among(trials))
-        names = dict.fromkeys(name for arrays, *_ in pieces for name in arrays)
+        names = sorted({name for arrays, *_ in pieces for name in arrays})
         found: Arrays = {}
         for name in names:
             held = [piece for piece in pieces if name in piece[0]]
@@ -113,9 +113,9 @@ def _outcomes(arrays: Arrays, facts: Mapping[str, Any]) -> Iterator[tuple[int, d
         "fused": [plan.get("step") == "fused"] * len(arrays["trials"]),
         "best_step": arrays["best_step"].tolist(),
     }
-    for name, values in arrays.items():
-        if name.startswith((FINAL, BEST)):
-            columns[name] = [shortest(value) for value in values.tolist()]
+    for opening in (FINAL, BEST):
+        for name in sorted(name for name in arrays if name.startswith(opening)):
+            columns[name] = [shortest(value) for value in arrays[name].tolist()]
     for number, *row in zip(arrays["trials"].tolist(), *columns.values(), strict=True):
         yield number, dict(zip(columns, row, strict=True))
 

@@ -8,6 +8,7 @@ from lossbench.analysis.source import DEFAULT, comparison_table
 from lossbench.analysis.table import Table
 from lossbench.config.comparison import ComparisonSpec
 from lossbench.rundir.comparison import ComparisonDirectory
+from lossbench.rundir.records import plain
 from lossbench.session import describe, tuned
 from lossbench.session.assemble import Pieces
 from lossbench.session.stages import Stage
@@ -61,6 +62,7 @@ def judge(
     target = dict([spec.target]) if spec.target is not None else None
     comparison = compare(table, claims=spec.claims, target=target)
     default = [row for row in rows if row["role"] == DEFAULT]
-    summary = comparison.record() | {"tuned": tuned.record(found, default, comparison.metric)}
+    told = tuned.record(found, default, comparison.metric)
+    summary = comparison.record() | {"tuned": plain(told)}
     directory.write_summary(summary)
     return table, comparison, summary

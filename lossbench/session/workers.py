@@ -11,7 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection
-from types import ModuleType
+from multiprocessing.reduction import ForkingPickler
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from lossbench.config.spec import RunSpec
@@ -29,6 +30,18 @@ else:
 POLL_SECONDS = 0.1
 
 Piece = tuple["Chunk", Sequence[RunSpec]]
+
+
+def _view(values: dict[str, Any]) -> "MappingProxyType[str, Any]":
+    return MappingProxyType(values)
+
+
+def _as_dict(view: "MappingProxyType[str, Any]") -> tuple[Any, ...]:
+    return _view, (dict(view),)
+
+
+# The knobs of a spec may be a read-only view, which has no pickled form of its own.
+ForkingPickler.register(MappingProxyType, _as_dict)
 
 
 def work_off(

@@ -58,4 +58,5 @@ class Job:
             "steps_per_epoch": self.steps_per_epoch,
             "total_steps": self.total_steps,
             "note": self.step.note,
+            "lower_is_better": dict(self.metrics.lower_is_better()),
         }

@@ -17,6 +17,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lossbench.rundir.labels import in_words
+
+plain = in_words
+
 NARROW = 56
 """Below this width what stands beside its name elsewhere stands below it."""
 
@@ -205,23 +209,6 @@ def typed(value: object) -> str:
         return f"{{{', '.join(f'{name}: {typed(item)}' for name, item in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(typed, value))}]"
-    return str(value)
-
-
-def plain(value: object) -> str:
-    """Return a value in words: no quotes, no Python."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return number(value)
-    if isinstance(value, Mapping):
-        if list(value) == ["name"]:  # a component without knobs
-            return plain(value["name"])
-        return ", ".join(f"{name}={plain(item)}" for name, item in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(plain(item) for item in value) or "none"
     return str(value)
 
 

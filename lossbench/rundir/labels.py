@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lossbench.rundir.differences import ABSENT, flatten
-from lossbench.views.console import plain
 
 MOST_KEYS = 3
 """With more differences than this a label would be a paragraph: the id is shorter."""
@@ -44,6 +43,23 @@ def labels(configs: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> list[str
     ]
 
 
+def in_words(value: object) -> str:
+    """Return a value of a config in words: no quotes, no Python."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return "not finite" if value != value else f"{value:.4g}"
+    if isinstance(value, Mapping):
+        if list(value) == ["name"]:  # a component without knobs
+            return in_words(value["name"])
+        return ", ".join(f"{name}={in_words(item)}" for name, item in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(in_words(item) for item in value) or "none"
+    return str(value)
+
+
 def _short_names(keys: Sequence[str]) -> dict[str, str]:
     """Name each key by its last part where that is unambiguous; a component's name by nothing."""
     times = Counter(key.rpartition(".")[2] for key in keys)
@@ -56,5 +72,5 @@ def _short_names(keys: Sequence[str]) -> dict[str, str]:
 
 
 def _said(key: str, value: object) -> str:
-    text = plain(value)
+    text = in_words(value)
     return f"{key}={text}" if key else text

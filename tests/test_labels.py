@@ -1,6 +1,6 @@
 """Names for runs side by side."""
 
-from lossbench.views.labels import labels
+from lossbench.rundir.labels import labels
 
 
 def config(**optimizer: object) -> dict[str, object]:
