@@ -69,8 +69,14 @@ def prepare(
 
     Raises ConfigError for claims that do not parse, and what surveying a trial raises.
     """
-    parse_all(loaded.spec.claims, **claim_facts(loaded))
-    return loaded.spec, first_stage(loaded.spec, workers)
+    facts = claim_facts(loaded)
+    parse_all(loaded.spec.claims, **facts)
+    stage = first_stage(loaded.spec, workers)
+    # Only the data tell which splits there are: a claim about another would fail after training.
+    splits = set.intersection(*(set(survey.splits) for survey in stage.work.surveys))
+    there = [name for name in facts["metrics"] if name.partition("/")[0] in splits]
+    parse_all(loaded.spec.claims, **(facts | {"metrics": there}))
+    return loaded.spec, stage
 
 
 def dry_run(loaded: LoadedComparison, *, workers: int | None = None) -> dict[str, Any]:
