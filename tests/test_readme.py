@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lossbench import errors
+from lossbench.cli.compare import SOME_FAILED
 from lossbench.cli.main import run
 
 ROOT = Path(__file__).parents[1]
@@ -144,4 +145,4 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
     family = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.exit_code for kind in family if issubclass(kind, errors.LossbenchError)}
     listed = {int(code) for row in table_below("Exit codes") for code in row[0].split(",")}
-    assert listed == codes | {0, 128 + 2, 128 + 15}
+    assert listed == codes | {0, SOME_FAILED, 128 + 2, 128 + 15}

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 CONFIG_ENDINGS = (".yaml", ".yml", ".json")
 
+SOME_FAILED = 3
+"""Exit code of a comparison that came to its end with trials that diverged or failed."""
+
 
 @dataclass(frozen=True)
 class _Asked:
@@ -262,7 +265,7 @@ def exit_code(document: Mapping[str, Any], *, strict: bool) -> int:
         return 1
     if strict and not document["claims_hold"]:
         return 1
-    return 3 if document["failures"] else 0
+    return SOME_FAILED if document["failures"] else 0
 
 
 def _suggest_next(output: Output, result: "ComparisonResult", where: Sequence[str]) -> None:
