@@ -153,7 +153,7 @@ def _seconds_per_step(spec: RunSpec, survey: "Survey") -> float | None:
         seconds = []
         for number in range(1, TIMED_STEPS + 1):
             step = min(number, job.total_steps)
-            rate, momentum = job.rates.at(step, job.dtype), job.rates.momentum(step, job.dtype)
+            rate, momentum = job.rates.at(step), job.rates.momentum(step)
             begun = time.perf_counter()
             job.step.train(batches, step, rate, momentum).cpu()
             seconds.append(time.perf_counter() - begun)

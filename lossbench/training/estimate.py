@@ -21,7 +21,7 @@ def estimate(job: Job) -> dict[str, Any]:
     for number in range(1, TIMED_STEPS + 1):
         started = time.perf_counter()
         step = min(number, job.total_steps)
-        job.step.train(batches, step, job.rates.at(step, job.dtype), None).cpu()
+        job.step.train(batches, step, job.rates.at(step), None).cpu()
         seconds.append(time.perf_counter() - started)
     job.step.load(state)
     element = job.dtype.itemsize

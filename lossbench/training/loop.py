@@ -94,8 +94,8 @@ class _Progress:
         shown = time.perf_counter()
         for batches in job.order.epoch(self.epoch, first=made):
             self.step += 1
-            rate = job.rates.at(self.step, job.dtype)
-            momentum = job.rates.momentum(self.step, job.dtype)
+            rate = job.rates.at(self.step)
+            momentum = job.rates.momentum(self.step)
             losses.append(job.step.train(batches, self.step, rate, momentum))
             if time.perf_counter() - shown < WATCH_SECONDS:
                 continue

@@ -93,5 +93,5 @@ class Parts:
         for spec in specs:
             options = spec.optimizer.options
             on = options.weight_decay_on if isinstance(options, OptimizerOptions) else "weights"
-            made.append(Optimizer(applied(spec.optimizer), names[on]))
+            made.append(Optimizer(applied(spec.optimizer), names[on], repr(spec.schedule)))
         return made

@@ -77,18 +77,17 @@ class Rates:
         """Return the rates of `count` steps, [trials, count]."""
         return self._table[:, first_step - 1 : first_step - 1 + count].copy()
 
-    def at(self, step: int, dtype: torch.dtype) -> float | Tensor:
-        """Return the rate of a step: one number where all trials share it, else [trials, 1]."""
-        return self._column(self._table[:, step - 1], dtype)
+    def at(self, step: int) -> float | Tensor:
+        """Return the rate of a step: one number where all trials share it, else one for each.
 
-    def momentum(self, step: int, dtype: torch.dtype) -> float | Tensor | None:
+        Those are [trials, 1], in double precision and on the host: neighbours that share theirs
+        are then updated with the very number that each would have alone.
+        """
+        return _column(self._table[:, step - 1])
+
+    def momentum(self, step: int) -> float | Tensor | None:
         """Return the momentum that a schedule cycles, in the same form; none where it does not."""
-        return None if self._momenta is None else self._column(self._momenta[:, step - 1], dtype)
-
-    def _column(self, column: Array, dtype: torch.dtype) -> float | Tensor:
-        if len(column) == 1 or (column == column[0]).all():
-            return float(column[0])
-        return torch.from_numpy(column.copy()).to(device=self._device, dtype=dtype)[:, None]
+        return None if self._momenta is None else _column(self._momenta[:, step - 1])
 
     def observe(self, step: int, metric: Array) -> None:
         """Show the watched metric of each trial after `step`; later rates may change."""
@@ -120,6 +119,12 @@ class Rates:
             self._table[trial, : len(old)] = old
             last = saved["rates"][min(step, len(saved["rates"]) - 1)]
             self._table[trial, step:] = last
+
+
+def _column(column: Array) -> float | Tensor:
+    if len(column) == 1 or (column == column[0]).all():
+        return float(column[0])
+    return torch.from_numpy(column.copy())[:, None]
 
 
 def _whole(values: Any, steps: int) -> Array:

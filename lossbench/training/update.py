@@ -5,7 +5,7 @@ row to row: no `vmap`, no loop over tensors. A rule of scope "tensor" runs tenso
 `vmap`: a norm taken over flat rows would mix what must stay apart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -21,6 +21,9 @@ from lossbench.training.stack import Layout
 BLOCK_ELEMENTS = 100_000
 """Elements that a rule works on at once: what it reads and writes then stays in the cache."""
 
+EXACT_PIECES = 64
+"""Pieces up to which a group is cut by the values of its knobs: each costs one call of its rule."""
+
 Rate = float | Tensor
 """A learning rate: one number for all rows, or one per row, [rows, 1]."""
 
@@ -31,6 +34,8 @@ class Optimizer:
 
     applied: Applied
     decayed: frozenset[str]
+    schedule: str = ""
+    """What is written of its schedule: where it is the same, the rates are."""
 
     @property
     def facts(self) -> OptimizerFacts:
@@ -120,14 +125,22 @@ class _Piece:
 
     def in_force(self, rate: Rate, momentum: Rate | None) -> tuple[Rate, Mapping[str, Any]]:
         """Return the rate and the knobs in force for these rows."""
-        if isinstance(rate, Tensor):
-            rate = rate[self.rows]
-        if isinstance(momentum, Tensor):
-            momentum = momentum[self.rows]
+        rate = self._own(rate)
+        momentum = None if momentum is None else self._own(momentum)
         if isinstance(self.rate_scale, Tensor) or self.rate_scale != 1.0:
             rate = rate * self.rate_scale
         knobs = self.applied.knobs
         return rate, knobs if momentum is None else _with_momentum(knobs, momentum)
+
+    def _own(self, value: Rate) -> Rate:
+        """Return these rows' share of a value: a number where they agree, else a column."""
+        if not isinstance(value, Tensor):
+            return value
+        own = value[self.rows]
+        first = float(own[0])
+        if bool((own == first).all()):
+            return first
+        return own.to(device=self.params.device, dtype=self.params.dtype)
 
 
 class _FlatPiece(_Piece):
@@ -263,11 +276,34 @@ def _pieces(
 
 
 def _alike(optimizers: Sequence[Optimizer], parameters: int) -> list[slice]:
-    """Cut the trials into neighbours that one rule can update together, of a bounded size."""
+    """Cut the trials into neighbours that are updated together.
+
+    Neighbours with the same knobs and schedule share plain numbers, and each is then updated bit
+    for bit as it would be alone. Where that would cut the group into too many pieces, knobs that
+    differ become columns, which round differently (1e-7 of a step).
+    """
+    exact = _cut(optimizers, parameters, lambda opt: (repr(_exact(opt.applied)), opt.schedule))
+    if len(exact) <= EXACT_PIECES:
+        return exact
+    return _cut(optimizers, parameters, lambda opt: _signature(opt.applied))
+
+
+def _exact(applied: Applied) -> Any:
+    return applied.name, sorted((name, _exact_value(v)) for name, v in applied.knobs.items())
+
+
+def _exact_value(value: Any) -> str:
+    return repr(_exact(value)) if isinstance(value, Applied) else repr(value)
+
+
+def _cut(
+    optimizers: Sequence[Optimizer], parameters: int, key: Callable[[Optimizer], Any]
+) -> list[slice]:
+    """Cut the trials into neighbours that agree in `key` and in what decays, of a bounded size."""
     most = max(1, BLOCK_ELEMENTS // max(1, parameters))
     slices: list[slice] = []
     start = 0
-    for _, same in groupby(optimizers, key=lambda opt: (_signature(opt.applied), opt.decayed)):
+    for _, same in groupby(optimizers, key=lambda opt: (key(opt), opt.decayed)):
         stop = start + len(list(same))
         slices += [slice(at, min(at + most, stop)) for at in range(start, stop, most)]
         start = stop

@@ -133,7 +133,16 @@ def test_a_group_of_different_optimizers_and_rates_equals_its_trials(spec, run, 
     ]
     together = run(*trials)
     for number, trial in enumerate(trials):
-        # A knob that differs within a group is a tensor there and a number alone.
+        np.testing.assert_array_equal(together[number], run(trial)[0])
+
+
+def test_more_differing_rates_than_pieces_become_columns_and_stay_close(
+    spec, run, choice, monkeypatch
+):
+    monkeypatch.setattr("lossbench.training.update.EXACT_PIECES", 2)
+    trials = [spec(optimizer=choice("optimizer", "adam", lr=0.01 * n)) for n in (1, 2, 3, 4)]
+    together = run(*trials)
+    for number, trial in enumerate(trials):
         np.testing.assert_allclose(together[number], run(trial)[0], rtol=1e-6, atol=1e-7)
 
 
@@ -237,7 +246,7 @@ def test_a_resume_from_any_safe_point_gives_the_same_run(step, optimizer, spec, 
         events.append(event)
         if isinstance(event, SafePoint):
             states.append((len(events), event.state()))
-    assert len(states) == 3
+    assert len(states) >= 3  # one at the end of each epoch, more where a step takes long
     for position, state in states:
         rest = list(train(build([one]), state))
         expected = [e for e in events[position:] if isinstance(e, Evaluated)]
