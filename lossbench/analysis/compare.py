@@ -166,9 +166,20 @@ def compare(
         reference=reference,
         verdicts=verdicts,
         profile=profiled,
-        sentences=tuple(item.sentence for item in verdicts or compared),
+        sentences=_sentences(table, verdicts, compared),
         warnings=_warnings(table, metric, standings, separations, len(parsed), alpha),
     )
+
+
+def _sentences(
+    table: Table, verdicts: Sequence[Verdict], compared: Sequence[Separation]
+) -> tuple[str, ...]:
+    """Return what was found in words: of each claim, else of each pair, with its problem."""
+    if verdicts:
+        return tuple(verdict.sentence for verdict in verdicts)
+    if len(table.problems) == 1:
+        return tuple(item.sentence for item in compared)
+    return tuple(f"{item.problem}: {item.sentence}" for item in compared)
 
 
 def _rankable(table: Table, metric: str) -> bool:

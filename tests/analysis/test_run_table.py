@@ -86,7 +86,7 @@ def test_contenders_are_named_by_what_distinguishes_them(trained):
     runs = [
         trained(),
         trained("optimizer.lr=0.01"),
-        trained("optimizer.lr=0.01", "activation=relu"),
+        trained("optimizer.lr=0.01", "activation=gelu"),
     ]
     names = run_table(runs).names
     assert len(set(names)) == 3
