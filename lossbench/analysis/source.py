@@ -3,8 +3,8 @@
 A comparison of last month enters here, and takes the same path as one that has just ended.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lossbench.analysis.runs import run_table
@@ -47,7 +47,8 @@ def _table(
     record: Mapping[str, Any], rows: Sequence[Mapping[str, str]], arrays: Mapping[str, Any]
 ) -> Table:
     chosen = [index for index, row in enumerate(rows) if row.get("role") != DEFAULT]
-    trials = [_trial(rows[index]) for index in chosen]
+    columns = _Columns.of(rows[0] if rows else ())
+    trials = [_trial(rows[index], columns) for index in chosen]
     traces = _traces(arrays, chosen, len(rows))
     levels = np.array([_number(rows[index].get("uninformed")) for index in chosen])
     trials = _with_stalls(trials, traces, levels)
@@ -62,7 +63,7 @@ def _table(
     return Table.from_trials(trials, contenders, metrics, traces)
 
 
-def _trial(row: Mapping[str, str]) -> Trial:
+def _trial(row: Mapping[str, str], values: "_Columns") -> Trial:
     status = row["status"]
     return Trial(
         contender=row["contender"],
@@ -70,18 +71,24 @@ def _trial(row: Mapping[str, str]) -> Trial:
         problem=row["problem"],
         status=status,
         failed_at=int(row["ended"]) if status == "diverged" else None,
-        # Test data are looked at once, with the best weights: that is their value at the end.
-        final=_values(row, FINAL) | _values(row, f"{BEST}test/", "test/"),
-        best=_values(row, BEST),
+        final={metric: _number(row[column]) for column, metric in values.final},
+        best={metric: _number(row[column]) for column, metric in values.best},
     )
 
 
-def _values(row: Mapping[str, str], opening: str, instead: str = "") -> dict[str, float]:
-    return {
-        instead + name.removeprefix(opening): _number(text)
-        for name, text in row.items()
-        if name.startswith(opening)
-    }
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of trials.csv that hold values, with their metrics."""
+
+    final: Sequence[tuple[str, str]]
+    best: Sequence[tuple[str, str]]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "_Columns":
+        """Find them. Test data are looked at once, with the best weights: that is their end."""
+        pairs = [(name, name.partition("/")[2]) for name in names]
+        final = [pair for pair in pairs if pair[0].startswith((FINAL, f"{BEST}test/"))]
+        return cls(final, [pair for pair in pairs if pair[0].startswith(BEST)])
 
 
 def _number(text: str | None) -> float:

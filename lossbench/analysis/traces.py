@@ -1,6 +1,7 @@
 """The curves of a metric over the training of many trials."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from lossbench.analysis.curves import Array
 from lossbench.errors import UsageError
@@ -43,8 +44,12 @@ class Traces:
         """Return the mean of the last `window` finite values at each point; NaN where none is.
 
         The sum is formed anew for every point: a running sum would never recover its digits after
-        one spike of 1e20.
+        one spike of 1e20. It is computed once, and not to be written to.
         """
+        return self._settled
+
+    @cached_property
+    def _settled(self) -> Array:
         known = np.isfinite(self.values)
         if self.window == 1:
             return np.where(known, self.values, np.nan)
