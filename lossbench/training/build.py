@@ -57,7 +57,7 @@ def _build(specs: tuple[RunSpec, ...], found: Survey, plan: Plan | None) -> Job:
         plan=plan,
         step=step,
         order=order,
-        rates=_rates(specs, optimizers, order, device),
+        rates=_rates(specs, optimizers, order),
         metrics=found.metrics.to(device),
         splits=splits,
         targets={name: found.targets(name).to(device) for name in splits},
@@ -175,15 +175,12 @@ def _step(
     return plain, plan
 
 
-def _rates(
-    specs: Sequence[RunSpec], optimizers: Sequence[Optimizer], order: Order, device: torch.device
-) -> Rates:
+def _rates(specs: Sequence[RunSpec], optimizers: Sequence[Optimizer], order: Order) -> Rates:
     return Rates(
         [optimizer.rate for optimizer in optimizers],
         [_schedule(spec) for spec in specs],
         steps_per_epoch=order.steps_per_epoch,
         epochs=specs[0].train.epochs,
-        device=device,
     )
 
 
