@@ -15,6 +15,9 @@ from lossbench.components.vocabulary import Applied, Target
 from lossbench.errors import UsageError
 from lossbench.training.model import Heads
 
+TOGETHER = 250_000
+"""Outputs of which a metric is computed at once, over all trials: bounds its memory."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -137,7 +140,9 @@ class Metrics:
             value: Tensor = metric(self.scores.show(raw)[metric.facts.prediction], target)
             return value
 
-        values = torch.vmap(one)(outputs)
+        # Metrics calculate in double precision, and compare samples with classes or bins.
+        trials = max(1, TOGETHER // outputs[0].numel())
+        values = torch.cat([torch.vmap(one)(part) for part in outputs.split(trials)])
         finite = torch.isfinite(outputs).flatten(1).all(dim=1)
         found: list[float] = torch.where(finite, values, torch.nan).tolist()
         return found

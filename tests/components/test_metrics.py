@@ -366,6 +366,16 @@ def test_a_class_per_place_counts_as_a_sample_each(name):
     assert float(entry.function(prediction, target)) == expected
 
 
+@pytest.mark.parametrize("name", [name for name in metric if metric[name].facts.vmaps])
+def test_all_trials_at_once_have_the_values_that_they_have_alone(name):
+    entry = metric[name]
+    prediction, target = _example(entry)
+    trials = torch.stack([prediction, prediction.flip(0), torch.full_like(prediction, torch.nan)])
+    together = torch.vmap(lambda one: entry.function(one, target))(trials)
+    alone = torch.stack([entry.function(one, target) for one in trials])
+    torch.testing.assert_close(together, alone, rtol=1e-13, atol=0, equal_nan=True)
+
+
 @pytest.mark.parametrize("name", metric)
 def test_a_prediction_that_is_not_a_number_is_never_good(name):
     entry = metric[name]

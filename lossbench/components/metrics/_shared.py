@@ -71,9 +71,11 @@ class Counts:
         scores, classes = one_per_row(prediction, target)
         chosen = chosen_class(scores)
 
+        number = torch.arange(scores.shape[1], device=scores.device)
+
         def count(which: Tensor) -> Tensor:
-            # One bin more, for those whose class is -1: none.
-            return double(torch.bincount(which + 1, minlength=scores.shape[1] + 1)[1:])
+            # Those whose class is -1 count nowhere. Written so that `vmap` takes it.
+            return double((which[:, None] == number).sum(dim=0))
 
         right = count(torch.where(chosen == classes, chosen, -1))
         return cls(right, count(chosen), count(classes), labels=False)
@@ -96,7 +98,10 @@ class Counts:
             return values[1]
         if how == "weighted":
             return _ratio((values * self.there).sum(), self.there.sum())
-        return values.mean() if self.labels else values[self.there + self.answered > 0].mean()
+        if self.labels:
+            return values.mean()
+        known = self.there + self.answered > 0
+        return torch.where(known, values, 0.0).sum() / known.sum()
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from lossbench.lazy import Tensor, torch
 from lossbench.registry import metric
 
 
-@metric(target=("class", "multilabel"), prediction="scores")
+@metric(target=("class", "multilabel"), prediction="scores", vmaps=True)
 def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
     """The share of right answers.
 
@@ -33,6 +33,7 @@ def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
     target=("class", "multilabel"),
     prediction="scores",
     lower_is_better=True,
+    vmaps=True,
     aliases=("error_rate",),
 )
 def zero_one(prediction: Tensor, target: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ def zero_one(prediction: Tensor, target: Tensor) -> Tensor:
     return double(~hits(prediction, target)).mean()
 
 
-@metric(target=("class",), prediction="scores", aliases=("top_k",))
+@metric(target=("class",), prediction="scores", vmaps=True, aliases=("top_k",))
 def top_k_accuracy(prediction: Tensor, target: Tensor, *, k: PositiveInt = 5) -> Tensor:
     """The share of samples whose class is among the k with the highest scores.
 
@@ -74,7 +75,7 @@ def top_k_accuracy(prediction: Tensor, target: Tensor, *, k: PositiveInt = 5) ->
     return double((before | equal).sum(dim=1) < k).mean()
 
 
-@metric(target=("class", "multilabel"), prediction="scores")
+@metric(target=("class", "multilabel"), prediction="scores", vmaps=True)
 def precision(prediction: Tensor, target: Tensor, *, average: Average = "macro") -> Tensor:
     """How many of the answers "it is this class" are right.
 
@@ -92,7 +93,7 @@ def precision(prediction: Tensor, target: Tensor, *, average: Average = "macro")
     return counts.average(counts.right, counts.answered, average)
 
 
-@metric(target=("class", "multilabel"), prediction="scores")
+@metric(target=("class", "multilabel"), prediction="scores", vmaps=True)
 def recall(prediction: Tensor, target: Tensor, *, average: Average = "macro") -> Tensor:
     """How many of the samples of a class are found.
 
@@ -110,7 +111,7 @@ def recall(prediction: Tensor, target: Tensor, *, average: Average = "macro") ->
     return counts.average(counts.right, counts.there, average)
 
 
-@metric(target=("class", "multilabel"), prediction="scores", aliases=("f1_score",))
+@metric(target=("class", "multilabel"), prediction="scores", vmaps=True, aliases=("f1_score",))
 def f1(prediction: Tensor, target: Tensor, *, average: Average = "macro") -> Tensor:
     """The harmonic mean of precision and recall.
 

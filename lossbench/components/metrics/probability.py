@@ -37,7 +37,7 @@ def roc_auc(prediction: Tensor, target: Tensor) -> Tensor:
     return torch.stack(known).mean() if known else scores.new_tensor(torch.nan)
 
 
-@metric(target=("class",), prediction="probabilities", lower_is_better=True)
+@metric(target=("class",), prediction="probabilities", lower_is_better=True, vmaps=True)
 def brier(prediction: Tensor, target: Tensor, *, scale_by_half: bool = False) -> Tensor:
     """The squared distance of the probabilities from the truth: right, and rightly sure.
 
@@ -54,7 +54,13 @@ def brier(prediction: Tensor, target: Tensor, *, scale_by_half: bool = False) ->
     return torch.square(distance).sum(dim=1).mean() * (0.5 if scale_by_half else 1.0)
 
 
-@metric(target=("class",), prediction="probabilities", lower_is_better=True, aliases=("ece",))
+@metric(
+    target=("class",),
+    prediction="probabilities",
+    lower_is_better=True,
+    vmaps=True,
+    aliases=("ece",),
+)
 def calibration_error(
     prediction: Tensor, target: Tensor, *, bins: PositiveInt = 15, norm: Literal["l1", "max"] = "l1"
 ) -> Tensor:
@@ -74,13 +80,13 @@ def calibration_error(
     """
     probabilities, classes = one_per_row(prediction, target)
     confidence, chosen = probabilities.max(dim=1)
-    inner_edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype, device=confidence.device)
-    place = torch.bucketize(confidence, inner_edges[1:-1])
+    edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype, device=confidence.device)
+    place = (confidence[:, None] > edges[1:-1]).sum(dim=1)
+    inside = place[:, None] == torch.arange(bins, device=place.device)
     gap = double(chosen == classes) - confidence
-    sums = torch.zeros_like(inner_edges[1:]).index_add_(0, place, gap)
+    sums = torch.where(inside, gap[:, None], 0.0).sum(dim=0)
     if norm == "max":
-        sizes = torch.bincount(place, minlength=bins).clamp(min=1)
-        return (sums.abs() / sizes).max()
+        return (sums.abs() / inside.sum(dim=0).clamp(min=1)).max()
     return sums.abs().sum() / len(gap)
 
 

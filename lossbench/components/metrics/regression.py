@@ -8,7 +8,7 @@ from lossbench.lazy import Tensor, torch
 from lossbench.registry import metric
 
 
-@metric(target=("real", "count"), lower_is_better=True)
+@metric(target=("real", "count"), lower_is_better=True, vmaps=True)
 def mae(prediction: Tensor, target: Tensor) -> Tensor:
     """The mean size of the error, in the units of the target.
 
@@ -19,7 +19,7 @@ def mae(prediction: Tensor, target: Tensor) -> Tensor:
     return _error(prediction, target).abs().mean()
 
 
-@metric(target=("real", "count"), lower_is_better=True)
+@metric(target=("real", "count"), lower_is_better=True, vmaps=True)
 def mse(prediction: Tensor, target: Tensor) -> Tensor:
     """The mean square of the error.
 
@@ -30,7 +30,7 @@ def mse(prediction: Tensor, target: Tensor) -> Tensor:
     return torch.square(_error(prediction, target)).mean()
 
 
-@metric(target=("real", "count"), lower_is_better=True)
+@metric(target=("real", "count"), lower_is_better=True, vmaps=True)
 def rmse(prediction: Tensor, target: Tensor) -> Tensor:
     """The root of the mean square of the error, in the units of the target.
 
@@ -41,7 +41,7 @@ def rmse(prediction: Tensor, target: Tensor) -> Tensor:
     return torch.square(_error(prediction, target)).mean(dim=0).sqrt().mean()
 
 
-@metric(target=("real", "count"))
+@metric(target=("real", "count"), vmaps=True)
 def r2(prediction: Tensor, target: Tensor) -> Tensor:
     """The share of the target's variance that the model explains.
 
@@ -59,7 +59,7 @@ def r2(prediction: Tensor, target: Tensor) -> Tensor:
     return _explained(missed, _variation(_rows(target)))
 
 
-@metric(target=("real", "count"))
+@metric(target=("real", "count"), vmaps=True)
 def explained_variance(prediction: Tensor, target: Tensor) -> Tensor:
     """As r2, but blind to a constant error: is the shape right, if not the level?
 
