@@ -561,7 +561,10 @@ def test_the_distance_is_that_to_the_nearest_minimum():
     assert found == pytest.approx(sum(expected) / 2, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in metric if metric[name].facts.vmaps])
+POINT_METRICS = [name for name in metric if metric[name].facts.prediction == "point"]
+
+
+@pytest.mark.parametrize("name", POINT_METRICS)
 def test_a_metric_of_all_trials_at_once_is_that_of_each(name):
     one = spec("quadratic_deep", metrics=[name])
     metrics = build([one]).metrics
