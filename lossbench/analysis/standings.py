@@ -146,7 +146,7 @@ def standing(
     best = values_at(table, metric, BEST)
     area = None
     if metric in table.traces:
-        heights = mean_heights(table, metric)[rows]
+        heights = mean_heights(table, metric, rows)
         area = summarize(np.where(np.isnan(heights), table.metric(metric).worst, heights), scale)
     mine = (table.contender == table.names.index(name)) & (
         table.problem == table.problems.index(problem)

@@ -107,61 +107,75 @@ def compare_times(
     )  # fmt: skip
 
 
-def area_under_curve(axis: Array, values: Array) -> float:
+def area_under_curve(axis: Array, values: Array) -> Any:
     """Return the area under a curve by trapezoids, exact for straight lines between its points.
 
-    NaN where a value is not finite: the area of a course that broke off says nothing.
+    Several curves have their points along the last axis. NaN where a value is not finite: the area
+    of a course that broke off says nothing.
     """
     axis, values = np.asarray(axis, dtype=np.float64), np.asarray(values, dtype=np.float64)
-    if len(values) < 2 or not np.isfinite(values).all():
-        return float("nan")
-    return float((np.diff(axis) * (values[1:] + values[:-1])).sum() / 2)
+    if values.shape[-1] < 2:
+        return np.full(values.shape[:-1], np.nan)[()]
+    whole = np.isfinite(values).all(axis=-1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        area = (np.diff(axis, axis=-1) * (values[..., 1:] + values[..., :-1])).sum(axis=-1) / 2
+    return np.where(whole, area, np.nan)[()]
 
 
-def mean_heights(table: Table, metric: str) -> Array:
+def mean_heights(table: Table, metric: str, rows: Array | None = None) -> Array:
     """Return each trial's area under the curve over its length: the metric's mean while it trained.
 
     A trial that stopped early keeps its last value to the end of the longest course. A trial that
-    failed has none (NaN), nor has one with a gap.
+    failed has none (NaN), nor has one with a gap. `rows` chooses trials: all by default.
     """
     traces = table.traces[metric]
-    end = np.nanmax(traces.steps)
-    heights = np.full(len(table), np.nan)
-    for trial in range(len(table)):
-        if table.status[trial] in FAILURES or table.status[trial] == "missing":
-            continue
-        known = np.flatnonzero(~np.isnan(traces.values[trial]))
-        if len(known) == 0:
-            continue
-        axis = traces.steps[trial, known[0] : known[-1] + 1]
-        values = traces.values[trial, known[0] : known[-1] + 1]
-        if axis[-1] < end and table.status[trial] == "stopped":
-            axis, values = np.append(axis, end), np.append(values, values[-1])
-        length = axis[-1] - axis[0]
-        if length > 0:
-            heights[trial] = area_under_curve(axis, values) / length
-    return heights
+    chosen = np.arange(len(table)) if rows is None else rows
+    axis, values, status = traces.steps[chosen], traces.values[chosen], table.status[chosen]
+    known = ~np.isnan(values)
+    first = known.argmax(axis=1)[:, None]
+    last = values.shape[1] - 1 - known[:, ::-1].argmax(axis=1)[:, None]
+    # Before its first and after its last value a course stands still, which adds nothing.
+    places = np.clip(np.arange(values.shape[1]), first, last)
+    axis, values = np.take_along_axis(axis, places, 1), np.take_along_axis(values, places, 1)
+    end = np.where(status == "stopped", np.nanmax(traces.steps), axis[:, -1])
+    axis = np.concatenate((axis, np.fmax(end, axis[:, -1])[:, None]), axis=1)
+    values = np.concatenate((values, values[:, -1:]), axis=1)
+    length = axis[:, -1] - axis[:, 0]
+    failed = np.isin(status, sorted({*FAILURES, "missing"}))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        heights = area_under_curve(axis, values) / length
+    return np.where(~failed & (length > 0), heights, np.nan)
 
 
 def stalled_at(
-    traces: Traces, level: float, *, tolerance: float = 0.02, share: float = 0.25
+    traces: Traces, level: float | Array, *, tolerance: float = 0.02, share: float = 0.25
 ) -> Array:
     """Return the step from which each trial's loss stayed at the uninformed level; -1: it did not.
 
     `level` is the loss of the best prediction that ignores the input (log of the number of classes,
-    variance of the targets). Pinned means within `tolerance` of it, as a share of it, up to the end
-    and over at least the last `share` of the course.
+    variance of the targets), for all trials or for each; NaN where it is not known. Pinned means
+    within `tolerance` of it, as a share of it, up to the end and over at least the last `share` of
+    the course.
     """
-    values = traces.settled()
-    pinned = np.abs(values - level) <= tolerance * abs(level)
-    pinned |= np.isnan(traces.values)  # what was not recorded does not speak against it
-    points = values.shape[1]
-    since = points - np.cumprod(pinned[:, ::-1], axis=1).sum(axis=1)
+    levels = np.broadcast_to(np.asarray(level, dtype=np.float64), len(traces.values))
     recorded = np.isfinite(traces.values)
-    first = np.where(recorded.any(axis=1), recorded.argmax(axis=1), points)
+    points = traces.values.shape[1]
     last = points - 1 - recorded[:, ::-1].argmax(axis=1)
+    # Few trials end at the level: the others need no second look.
+    ends = traces.settled_at(last)
+    near = np.abs(ends - levels) <= (tolerance + 1e-9) * np.abs(levels)
+    found = np.full(len(levels), -1, dtype=np.int64)
+    rows = np.flatnonzero(near)
+    if len(rows) == 0:
+        return found
+    values, recorded, last = traces.settled(rows), recorded[rows], last[rows]
+    pinned = np.abs(values - levels[rows, None]) <= tolerance * np.abs(levels[rows, None])
+    pinned |= np.isnan(traces.values[rows])  # what was not recorded does not speak against it
+    since = points - np.cumprod(pinned[:, ::-1], axis=1).sum(axis=1)
+    first = recorded.argmax(axis=1)
     since = np.maximum(since, first)
-    long_enough = (last - since + 1) >= np.maximum(1, share * (last - first + 1))
-    stuck = recorded.any(axis=1) & long_enough & (since <= last)
-    steps = np.take_along_axis(traces.steps, np.minimum(since, points - 1)[:, None], axis=1)[:, 0]
-    return np.where(stuck, steps, -1).astype(np.int64)
+    stuck = (last - since + 1) >= np.maximum(1, share * (last - first + 1))
+    stuck &= since <= last
+    steps = traces.steps[rows, np.minimum(since, points - 1)]
+    found[rows] = np.where(stuck, steps, -1)
+    return found

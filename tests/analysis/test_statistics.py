@@ -76,6 +76,44 @@ def test_random_flips_agree_with_all_flips_and_repeat():
     assert found == statistics.sign_flip(values, seed=np.random.default_rng(1))
 
 
+@pytest.mark.parametrize("count", [24, 77, 1000])
+def test_random_flips_agree_with_the_normal_approximation(count):
+    """Sums of many signs are nearly normal: a second derivation where no brute force reaches."""
+    values = np.random.default_rng(count).normal(1.5 / np.sqrt(count), 1, count)
+    z = abs(values.sum()) / np.sqrt((values**2).sum())
+    expected = 2 * scipy.stats.norm.sf(z)
+    assert 0.01 < expected < 0.5  # else this would say little
+    noise = 4 * np.sqrt(expected / statistics.FLIPS)
+    assert statistics.sign_flip(values) == pytest.approx(expected, abs=noise + 0.3 / count)
+
+
+def test_random_flips_do_not_mind_how_they_are_cut_into_blocks(monkeypatch):
+    values = np.random.default_rng(2).normal(0.1, 1, 301)
+    whole = statistics.sign_flip(values)
+    monkeypatch.setattr(statistics, "_BLOCK", 38 * 999)  # some flips at a time, and a rest
+    assert statistics.sign_flip(values) == whole
+
+
+@given(arrays(np.float64, st.integers(21, 60), elements=st.floats(0.01, 1)), st.floats(0.05, 1))
+@settings(max_examples=30)
+def test_flips_are_spared_only_where_none_would_count(magnitudes, share):
+    magnitudes = np.sort(magnitudes)
+    threshold = share * magnitudes.sum()
+    highest = statistics._highest_share(magnitudes, threshold)
+    rng = np.random.default_rng(0)
+    found = statistics._random_beyond(magnitudes, threshold, rng) / statistics.FLIPS
+    assert found <= highest + 5 * np.sqrt(highest / statistics.FLIPS) + 1e-9
+    if statistics.FLIPS * highest < 1e-3:
+        assert found == 0
+
+
+def test_a_clear_difference_of_many_seeds_needs_no_flips(monkeypatch):
+    values = np.random.default_rng(1).normal(1, 1, 2000)
+    found = statistics.sign_flip(values)
+    monkeypatch.setattr(statistics, "_NEVER", 0.0)
+    assert statistics.sign_flip(values) == found == 1 / (1 + statistics.FLIPS)
+
+
 def test_random_flips_never_say_impossible():
     assert statistics.sign_flip(np.ones(60)) == 1 / (1 + statistics.FLIPS)
 

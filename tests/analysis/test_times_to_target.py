@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from lossbench.analysis.table import Contender, Metric, Table, Trial
 from lossbench.analysis.times import (
@@ -138,6 +139,34 @@ def test_the_mean_height_of_a_course():
     assert math.isnan(heights[3])
 
 
+@given(
+    arrays(np.float64, (6, 5), elements=st.one_of(st.just(NAN), st.just(np.inf), st.floats(0, 9))),
+    st.lists(st.sampled_from(["done", "stopped", "stalled", "failed"]), min_size=6, max_size=6),
+)
+def test_mean_heights_are_those_of_every_course_by_itself(values, status):
+    steps = np.array([1.0, 2, 5, 9, 10])
+    table = Table.from_trials(
+        [Trial("A", seed, status=status[seed]) for seed in range(6)],
+        ["A"],
+        [LOSS],
+        {LOSS: Traces(steps, values)},
+    )
+    expected = []
+    for curve, became in zip(values, status, strict=True):
+        known = np.flatnonzero(~np.isnan(curve))
+        height = NAN
+        if len(known) and became != "failed":
+            axis, course = steps[known[0] : known[-1] + 1], curve[known[0] : known[-1] + 1]
+            if became == "stopped":
+                axis, course = np.append(axis, 10), np.append(course, course[-1])
+            if axis[-1] > axis[0] and np.isfinite(course).all():
+                height = np.trapezoid(course, axis) / (axis[-1] - axis[0])
+        expected.append(height)
+    np.testing.assert_allclose(mean_heights(table, LOSS), expected, rtol=1e-12)
+    some = np.array([4, 1])
+    np.testing.assert_array_equal(mean_heights(table, LOSS, some), mean_heights(table, LOSS)[some])
+
+
 def test_an_area_with_a_gap_says_nothing():
     assert math.isnan(area_under_curve([0, 1, 2], [1, np.inf, 1]))
     assert math.isnan(area_under_curve([0], [1]))
@@ -158,6 +187,31 @@ def test_an_area_with_a_gap_says_nothing():
 def test_stalls(curve, expected):
     traces = Traces(steps=[10, 20, 30, 40], values=[curve])
     assert stalled_at(traces, math.log(10)).tolist() == [expected]
+
+
+def test_stalls_of_many_trials_have_levels_of_their_own():
+    curves = [[2.3, 2.3, 2.3, 2.3], [2.3, 2.3, 2.3, 2.3], [3.0, 0.7, 0.7, 0.7], [0.7] * 4]
+    traces = Traces(steps=[10, 20, 30, 40], values=curves)
+    assert stalled_at(traces, np.array([2.3, 0.7, 0.7, NAN])).tolist() == [10, -1, 20, -1]
+
+
+@given(
+    arrays(np.float64, (5, 30), elements=st.sampled_from([0.98, 1.0, 1.015, 1.1, 3.0, NAN])),
+    st.integers(1, 6),
+)
+def test_stalls_are_found_as_by_walking_back_along_every_curve(values, window):
+    traces = Traces(steps=np.arange(1, 31), values=values, window=window)
+    expected = []
+    for curve, means in zip(values, traces.settled(), strict=True):
+        known = np.flatnonzero(~np.isnan(curve))
+        since = 30
+        while since > 0 and (np.isnan(curve[since - 1]) or abs(means[since - 1] - 1) <= 0.02):
+            since -= 1
+        if len(known):
+            since = max(since, known[0])
+        enough = len(known) and known[-1] - since + 1 >= max(1, 0.25 * (known[-1] - known[0] + 1))
+        expected.append(since + 1 if enough and since <= known[-1] else -1)
+    assert stalled_at(traces, 1.0).tolist() == expected
 
 
 def test_a_short_visit_at_the_end_is_no_stall():

@@ -4,7 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
+from lossbench.analysis import traces as traces_module
 from lossbench.analysis.table import BEST, END, Contender, Metric, Moment, Table, Trial
 from lossbench.analysis.traces import Traces
 from lossbench.errors import UnknownNameError, UsageError
@@ -92,6 +96,31 @@ def test_one_spike_does_not_spoil_the_mean_of_later_points():
 def test_the_window_averages_what_is_known():
     settled = Traces(steps=np.arange(5), values=[[1.0, 3.0, NAN, 5.0, np.inf]], window=2).settled()
     np.testing.assert_array_equal(settled, [[1.0, 2.0, NAN, 5.0, NAN]])
+
+
+@given(
+    arrays(np.float64, (3, 9), elements=st.sampled_from([0.5, 1.0, 7.25, 1e3, NAN, np.inf])),
+    st.integers(1, 12),
+)
+def test_every_window_is_the_mean_of_what_it_sees(values, window):
+    traces = Traces(steps=np.arange(9), values=values, window=window)
+    expected = np.full(values.shape, NAN)
+    for trial, point in np.ndindex(values.shape):
+        seen = values[trial, max(0, point - window + 1) : point + 1]
+        if np.isfinite(values[trial, point]):
+            expected[trial, point] = seen[np.isfinite(seen)].mean()
+    np.testing.assert_allclose(traces.settled(), expected, rtol=1e-12)
+    np.testing.assert_allclose(traces.settled(np.array([2, 0])), expected[[2, 0]], rtol=1e-12)
+    at = np.array([0, 4, 8])
+    np.testing.assert_allclose(traces.settled_at(at), expected[np.arange(3), at], rtol=1e-12)
+
+
+def test_means_do_not_mind_in_which_blocks_they_are_formed(monkeypatch):
+    values = np.random.default_rng(0).normal(size=(50, 40))
+    whole = Traces(steps=np.arange(40), values=values, window=8).settled()
+    monkeypatch.setattr(traces_module, "_BLOCK", 3 * 40)
+    blocks = Traces(steps=np.arange(40), values=values, window=8).settled()
+    np.testing.assert_array_equal(blocks, whole)
 
 
 def test_names_are_found_or_suggested():
