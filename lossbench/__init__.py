@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from lossbench.session.actions import train
 
     activations: Any
+    distances: Any
     losses: Any
 
-__all__ = ["__version__", "activations", "load", "losses", "train"]
+__all__ = ["__version__", "activations", "distances", "load", "losses", "train"]
 
 _MODULES = {"load": "lossbench.rundir.runs", "train": "lossbench.session.actions"}
-_KINDS = {"activations": "activation", "losses": "loss"}
+_KINDS = {"activations": "activation", "distances": "distance", "losses": "loss"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,10 +12,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lossbench.components.declarations import LossFacts
+from lossbench.components.declarations import DistanceFacts, LossFacts
 from lossbench.config.annotations import adapter, describe, show
 from lossbench.errors import UnknownNameError, UsageError
-from lossbench.kernels import activation_function, fill, loss_function, reduce
+from lossbench.kernels import (
+    activation_function,
+    distance_function,
+    fill,
+    loss_function,
+    reduce,
+)
 from lossbench.lazy import torch
 from lossbench.registry import REQUIRED, Entry, registry_of
 
@@ -60,16 +66,18 @@ def namespace(kind: str) -> Namespace:
 def as_function(entry: Entry[Any]) -> Call:
     """Return a component as an ordinary function, with its signature and documentation.
 
-    Activations take their input, losses a prediction and a target (and further network outputs),
-    then by keyword the knobs, learned parameters, `impl` and, for a loss, `reduction`.
+    Activations take their input, losses a prediction and a target (and further network outputs)
+    or the inputs that they declare, distances two points, then by keyword the knobs, learned
+    parameters, `impl`, and, for a loss, `reduction`, for a distance, `pairwise`.
     """
     # A loss of a user's own may have any facts; what counts is the kind.
-    is_loss = entry.kind == "loss"
-    extra = {"impl": "auto", "reduction": "mean"} if is_loss else {"impl": "auto"}
+    extra: dict[str, Any] = {"impl": "auto", **_EXTRA.get(entry.kind, {})}
     if getattr(entry.facts, "random", False):
-        extra["training"] = False  # type: ignore[assignment]
+        extra["training"] = False
+    if getattr(entry.facts, "parts", ()):
+        extra["part"] = REQUIRED
     signature = _signature(entry, extra)
-    apply = partial(_apply_loss if is_loss else _apply_activation, entry)
+    apply = partial(_APPLY[entry.kind], entry)
 
     def function(*inputs: Any, **options: Any) -> Any:
         for name in options:
@@ -98,8 +106,8 @@ def _signature(entry: Entry[Any], extra: Mapping[str, Any]) -> inspect.Signature
     inputs = [argument for argument in own if argument.kind is not Argument.KEYWORD_ONLY]
     learned = [
         # An activation's parameters have first values; a loss's depend on the network's outputs.
-        Argument(name, Argument.KEYWORD_ONLY, default=REQUIRED if entry.kind == "loss" else None)
-        for name in entry.facts.parameters
+        Argument(name, Argument.KEYWORD_ONLY, default=_without_value(entry, name))
+        for name in getattr(entry.facts, "parameters", ())
     ]
     knobs = [
         Argument(knob.name, Argument.KEYWORD_ONLY, default=knob.default, annotation=knob.annotation)
@@ -107,6 +115,13 @@ def _signature(entry: Entry[Any], extra: Mapping[str, Any]) -> inspect.Signature
     ]
     last = [Argument(name, Argument.KEYWORD_ONLY, default=value) for name, value in extra.items()]
     return inspect.Signature([*inputs, *learned, *knobs, *last])
+
+
+def _without_value(entry: Entry[Any], name: str) -> Any:
+    """Return what stands for a learned parameter that is not given, if anything may."""
+    if entry.kind != "loss":
+        return None
+    return inspect.signature(entry.function).parameters[name].default
 
 
 def _apply_activation(
@@ -135,10 +150,24 @@ def _apply_loss(
             f"{entry.name} is one value for the whole batch: there is nothing to leave unreduced",
             hint="use reduction: mean",
         )
+    part = arguments.get("part")
+    if part is not None and part not in entry.facts.parts:
+        raise UnknownNameError(f"part of {entry.name}", part, entry.facts.parts)
     apply = loss_function(entry, knobs, arguments.pop("impl"))
-    prediction = arguments.pop(next(iter(arguments)))
-    target = arguments.pop(next(iter(arguments)))
-    return reduce(apply(prediction, target, **arguments), reduction)
+    inputs = [arguments.pop(name) for name in entry.inputs]
+    return reduce(apply(*inputs, **arguments), reduction)
+
+
+def _apply_distance(
+    entry: Entry[DistanceFacts], arguments: dict[str, Any], knobs: Mapping[str, Any]
+) -> Any:
+    """Call a distance, on aligned pairs or on all."""
+    impl, pairwise = arguments.pop("impl"), arguments.pop("pairwise")
+    return distance_function(entry, knobs, impl, pairwise=pairwise)(*arguments.values())
+
+
+_APPLY = {"activation": _apply_activation, "loss": _apply_loss, "distance": _apply_distance}
+_EXTRA: dict[str, dict[str, Any]] = {"loss": {"reduction": "mean"}, "distance": {"pairwise": False}}
 
 
 def check_knobs(entry: Entry[Any], knobs: Mapping[str, Any]) -> None:

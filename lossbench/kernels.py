@@ -4,11 +4,11 @@ Everything else calls a component by what these functions return, so that nobody
 of the two it is, or how torch names an argument.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, get_args, get_origin
 
-from lossbench.components.declarations import ActivationFacts, LossFacts
+from lossbench.components.declarations import ActivationFacts, DistanceFacts, LossFacts
 from lossbench.components.vocabulary import Terms
 from lossbench.errors import UnknownNameError, UsageError
 from lossbench.lazy import Tensor, torch
@@ -48,6 +48,7 @@ def loss_function(
 ) -> Callable[..., Terms]:
     """Return the loss as a function of `(prediction, target, **heads_parameters_state)`.
 
+    A loss that declares other inputs takes those by position, and one with players takes `part`.
     It gives Terms, whatever the component itself returns: unreduced values, an already reduced
     scalar, or Terms. impl "auto" takes torch's kernel where there is one that serves
     (`facts.prefer_formula`), else the formula.
@@ -62,28 +63,60 @@ def loss_function(
     }
     facts = entry.facts
 
-    def arguments(prediction: Tensor) -> dict[str, Any]:
+    def arguments(inputs: Sequence[Any]) -> dict[str, Any]:
+        like = _first_floats(inputs)
         # First the dtype, then the device: not every device knows float64.
         return {
             **filled,
-            **{
-                name: vector.to(prediction.dtype).to(prediction.device)
-                for name, vector in vectors.items()
-            },
+            **{name: vector.to(like.dtype).to(like.device) for name, vector in vectors.items()},
         }
 
-    def by_formula(prediction: Tensor, target: Tensor, **more: Tensor) -> Terms:
-        return as_terms(entry, entry.function(prediction, target, **arguments(prediction), **more))
+    def by_formula(*inputs: Any, **more: Any) -> Terms:
+        return as_terms(entry, entry.function(*inputs, **arguments(inputs), **more))
 
-    def by_kernel(prediction: Tensor, target: Tensor, **more: Tensor) -> Terms:
+    def by_kernel(*inputs: Any, **more: Any) -> Terms:
         assert kernel is not None
-        given = arguments(prediction)
-        weight = facts.weight(prediction, target, **given) if facts.weight is not None else None
+        given = arguments(inputs)
+        weight = facts.weight(*inputs, **given) if facts.weight is not None else None
         given.update(more)
         renamed = facts.kernel_knobs(given) if facts.kernel_knobs is not None else given
-        return Terms(kernel(prediction, target, **renamed, reduction="none"), weight)
+        return Terms(kernel(*inputs, **renamed, reduction="none"), weight)
 
     return by_formula if kernel is None else by_kernel
+
+
+def distance_function(
+    entry: Entry[DistanceFacts],
+    knobs: Mapping[str, Any],
+    impl: str = "auto",
+    *,
+    pairwise: bool = False,
+) -> Callable[..., Tensor]:
+    """Return the distance as a function of `(x1, x2)`: of aligned pairs, or all against all.
+
+    Raises UsageError for knobs or an `impl` that cannot be served, and for a full matrix of what
+    compares whole sets.
+    """
+    filled = fill(entry, knobs)
+    if pairwise and entry.facts.sets:
+        raise UsageError(
+            f"{entry.name} compares two sets as wholes: there is no matrix of all pairs"
+        )
+    kernel = None if pairwise and impl == "auto" else _choose(entry, filled, impl)
+    renamed = entry.facts.kernel_knobs
+    if kernel is not None:
+        return partial(kernel, **(filled if renamed is None else renamed(filled)))
+    formula = partial(entry.function, **filled)
+    if not pairwise or entry.facts.matrix:
+        return formula
+    return lambda x1, x2: formula(x1.unsqueeze(-2), x2.unsqueeze(-3))
+
+
+def _first_floats(inputs: Sequence[Any]) -> Tensor:
+    """Return the first tensor of floats among some inputs, which says dtype and device."""
+    flat = [part for given in inputs for part in (given if isinstance(given, list) else [given])]
+    tensors = [part for part in flat if isinstance(part, torch.Tensor)]
+    return next((part for part in tensors if part.is_floating_point()), tensors[0])
 
 
 def reduce(terms: Terms, reduction: str) -> Tensor:

@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar
 from lossbench.components.declarations import (
     ActivationFacts,
     DatasetFacts,
+    DistanceFacts,
     LayerFacts,
     LossFacts,
     MetricFacts,
@@ -131,6 +132,16 @@ class Entry(Generic[Facts]):
     line: int | None = None
     builds_module: bool = False
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of what the formula takes by position, in order, without further heads."""
+        if self.builds_module:
+            return "prediction", "target"
+        heads = getattr(self.facts, "heads", ())
+        arguments = inspect.signature(self.function).parameters.values()
+        positional = [a.name for a in arguments if a.kind is not inspect.Parameter.KEYWORD_ONLY]
+        return tuple(name for name in positional if name not in heads)
+
     def knob(self, name: str) -> Knob:
         """Return the knob of that name.
 
@@ -214,7 +225,8 @@ class Registry(Mapping[str, Entry[Facts]], Generic[Facts]):
         code = inspect.unwrap(function).__code__
         # What a loss keeps (its state) and what training learns are keywords, but no knobs.
         kept = getattr(declared, "state", None) or () if self.kind == "loss" else ()
-        learned = frozenset([*getattr(declared, "parameters", ()), *kept])
+        part = ("part",) if getattr(declared, "parts", ()) else ()
+        learned = frozenset([*getattr(declared, "parameters", ()), *kept, *part])
         return Entry(
             kind=self.kind,
             name=name or function.__name__,
@@ -303,6 +315,7 @@ activation = _registry("activation", ActivationFacts)
 loss = _registry("loss", LossFacts, folder="losses")
 optimizer = _registry("optimizer", OptimizerFacts)
 schedule = _registry("schedule", ScheduleFacts)
+distance = _registry("distance", DistanceFacts)
 layer = _registry("layer", LayerFacts)
 network = _registry("network", NetworkFacts)
 dataset = _registry("dataset", DatasetFacts)
@@ -311,7 +324,7 @@ metric = _registry("metric", MetricFacts)
 KINDS: dict[str, Registry[Any]] = {
     registry.kind: registry
     for registry in (
-        activation, dataset, layer, loss, metric, network, optimizer, schedule
+        activation, dataset, distance, layer, loss, metric, network, optimizer, schedule
     )
 }  # fmt: skip
 

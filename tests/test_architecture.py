@@ -30,7 +30,7 @@ KINDS = tuple(
 # across a floor.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "lazy", "_version", "components"),
-    ("components.vocabulary",),
+    ("components.vocabulary", "components.samples"),
     ("components.declarations",),
     ("components.modules", "components.noise", "registry", "config.spec"),
     (*KINDS, "kernels", "training.events"),
@@ -46,7 +46,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 
 WORDS = frozenset(
     {"errors", "lazy", "registry"}
-    | {f"components.{name}" for name in ("vocabulary", "declarations", "modules", "noise")}
+    | {f"components.{name}" for name in ("vocabulary", "samples", "declarations", "modules", "noise")}
 )
 
 # Where the floors say too little: a part that may import these and nothing else of lossbench.

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from lossbench import checks
+from lossbench.checks import problems as checks
 from lossbench.cli.main import run
 from lossbench.registry import optimizer
 

@@ -23,7 +23,7 @@ def check(
     """
     if subject not in SUBJECTS:
         raise UnknownNameError("thing to check", subject, SUBJECTS)
-    from lossbench.checks import check_problems
+    from lossbench.checks.problems import check_problems
     from lossbench.views.checks import show_checks
 
     checks = check_problems()

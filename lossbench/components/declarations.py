@@ -7,8 +7,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from lossbench.components.vocabulary import Applied, Encoding, PredictionKind, Target, TargetKind
+from lossbench.components.samples import Draw
+from lossbench.components.vocabulary import (
+    Applied,
+    Encoding,
+    PredictionKind,
+    Slot,
+    Target,
+    TargetKind,
+)
 from lossbench.lazy import Tensor, torch
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A claim that a component, when some of its knobs have these values, is another one.
+
+    `other` is the name of one of the same kind, `knobs` are what it is called with, and its values
+    are multiplied by `times`. `lossbench check` holds every claim against both formulas.
+    """
+
+    other: str
+    when: Mapping[str, Any] = field(default_factory=dict)
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    times: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -17,7 +39,8 @@ class Parameter:
 
     `value` is its first value, `per` its shape: one number for the whole place in the network, or
     one per channel (dimension 1). Either may be the name of a knob that says it. For losses
-    `shape` may instead be a function of (outputs, **knobs).
+    `shape` may instead be a function of (outputs, **knobs), or of (outputs, classes, **knobs) where
+    the prediction is an embedding.
     """
 
     value: float | str = 0.0
@@ -41,6 +64,9 @@ class ActivationFacts:
     kernel_knobs: (knobs and learned parameters) -> keyword arguments of the kernel, where torch
                   names or shapes them differently.
     kernel_only:  why no formula can train, where none can.
+    derivative:   (x, **knobs and learned parameters) -> the analytic derivative by x, for every
+                  elementwise one; at a kink, the value that torch gives.
+    identities:   which others it is, for which knobs.
     """
 
     range: tuple[float, float] = (-float("inf"), float("inf"))
@@ -52,6 +78,8 @@ class ActivationFacts:
     check: Callable[..., None] | None = None
     kernel_knobs: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     kernel_only: str | None = None
+    derivative: Callable[..., Any] | None = None
+    identities: tuple[Identity, ...] = ()
 
     def kinks_with(self, knobs: Mapping[str, Any]) -> tuple[float, ...]:
         """Return where the derivative jumps when the knobs have these values, in order."""
@@ -91,9 +119,21 @@ class LossFacts:
                  them differently.
     prefer_formula: why impl "auto" takes the formula although torch has a kernel.
     kernel_only: why there is no formula, where there is none.
+    inputs:      what each input is, by argument name and in order, where a loss takes others than a
+                 prediction and a target: {"anchor": "embedding", "positive": "embedding", ...}.
+    parts:       the players of a game, where each has a loss of its own: the formula then takes
+                 `part`, one of these names.
+    outputs:     (size of the target, **knobs) -> how many outputs the prediction has, where it is
+                 not one for each value or class.
+    independent: a value depends on its own sample alone (with a whole-batch loss none does).
+    detached:    why finite differences do not give its gradient, where a part carries none.
+    derivative:  (prediction, target, **knobs) -> the analytic derivative of each value by its own
+                 prediction, for elementwise losses of a residual or a margin.
+    identities:  which others it is, for which knobs.
+    sample:      (draw) -> inputs by name, where those drawn by their kind would not do.
     """
 
-    target: Encoding | tuple[Encoding, ...]
+    target: Encoding | tuple[Encoding, ...] = ()
     prediction: PredictionKind = "real"
     heads: Mapping[str, PredictionKind] = field(default_factory=dict)
     weight: "Callable[..., Tensor | None] | None" = None
@@ -109,6 +149,14 @@ class LossFacts:
     kernel_knobs: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     prefer_formula: str | None = None
     kernel_only: str | None = None
+    inputs: Mapping[str, Slot] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+    outputs: Callable[..., int] | None = None
+    independent: bool = True
+    detached: str | None = None
+    derivative: Callable[..., Any] | None = None
+    identities: tuple[Identity, ...] = ()
+    sample: "Callable[[Draw], dict[str, Any]] | None" = None
 
     def prediction_with(self, knobs: Mapping[str, Any]) -> PredictionKind:
         """Return what it wants from the network when the knobs have these values."""
@@ -162,6 +210,7 @@ class OptimizerFacts:
                  and rate are that one's (see `resolved`), and `lr: null` means that one's own.
     check:       (knobs) -> what is wrong, where knobs that are each valid do not go together.
     kernel_only: why there is no formula, where there is none.
+    identities:  which others it is, for which knobs.
     """
 
     scope: Literal["element", "tensor", "model"] = "element"
@@ -175,6 +224,7 @@ class OptimizerFacts:
     wraps: str | None = None
     check: Callable[[Mapping[str, Any]], str | None] | None = None
     kernel_only: str | None = None
+    identities: tuple[Identity, ...] = ()
 
     def resolved(self, knobs: Mapping[str, Any]) -> "OptimizerFacts":
         """Return the declaration as it is with these knobs: a wrapper takes on its base's."""
@@ -221,6 +271,38 @@ class ScheduleFacts:
         if callable(self.total):
             return self.total(knobs)
         return knobs.get(self.total) is None if isinstance(self.total, str) else self.total
+
+
+@dataclass(frozen=True)
+class DistanceFacts:
+    """What a distance or similarity declares besides its formula.
+
+    The formula takes aligned pairs x1, x2 [..., D] that broadcast against each other, and gives
+    [...]; so the full matrix of two sets is the formula on x1 [P, 1, D] and x2 [1, R, D].
+
+    slot:       what the points are: "embedding" (any vectors), "boxes", ...
+    range:      lowest and highest value (either may be infinite).
+    symmetric:  exchanging the two points changes nothing.
+    zero_at_equal: equal points have distance 0.
+    sets:       it compares two sets of points [N, D], [M, D] as wholes: there is no full matrix.
+    matrix:     it gives the full matrix, or an upper triangle, by itself.
+    check:      (**knobs) -> None; raises UsageError where knobs contradict each other.
+    kernel_knobs: (knobs) -> keyword arguments of the kernel, where torch names them differently.
+    identities: which others it is, for which knobs.
+    sample:     (draw) -> inputs by name, where those drawn by their kind would not do.
+    """
+
+    slot: Slot = "embedding"
+    range: tuple[float, float] = (0.0, float("inf"))
+    symmetric: bool = True
+    zero_at_equal: bool = True
+    sets: bool = False
+    matrix: bool = False
+    check: Callable[..., None] | None = None
+    kernel_knobs: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    kernel_only: str | None = None
+    identities: tuple[Identity, ...] = ()
+    sample: "Callable[[Draw], dict[str, Any]] | None" = None
 
 
 @dataclass(frozen=True)

@@ -85,12 +85,13 @@ a set of labels (zeros and ones), or a probability for each class. An `objective
 trained is a point, and what is sought is the known minimum of a function of it."""
 
 Encoding = Literal[
-    "real", "count", "index", "zero_one", "plus_minus", "distribution", "labels", "objective"
-]
+    "real", "count", "index", "zero_one", "plus_minus", "distribution", "labels", "objective",
+    "boxes", "image",
+]  # fmt: skip
 """The form in which a loss wants its target: floats of the prediction's shape (`real`, `count`),
 class indices [N, ...] (`index`), {0, 1} or {-1, 1} of the prediction's shape, probabilities
-[N, C, ...], lists of label indices padded with -1 (`labels`), or the points of the minimum
-[N, m, d] (`objective`)."""
+[N, C, ...], lists of label indices padded with -1 (`labels`), the points of the minimum [N, m, d]
+(`objective`), boxes [N, 4] as x1, y1, x2, y2, or images [N, C, H, W] with values in [0, 1]."""
 
 FITS: Mapping[TargetKind, tuple[Encoding, ...]] = {
     "real": ("real",),
@@ -105,13 +106,19 @@ output; more become one output per class (one against the rest)."""
 
 PredictionKind = Literal[
     "real", "log", "logits", "scores", "log_probabilities", "probabilities", "positive", "value",
-    "raw",
+    "embedding", "boxes", "image", "raw",
 ]  # fmt: skip
 """What a loss wants from the network: any number, its logarithm, logits (softmax or sigmoid are
 within the loss), margin scores (the sign decides), the outputs of a log-softmax, of a softmax or
-sigmoid, positive numbers (softplus), or the value [N] of an objective. `raw` is what a user's own
+sigmoid, positive numbers (softplus), the value [N] of an objective, an embedding [N, D], boxes
+[N, 4] as x1, y1, x2, y2, or an image [N, C, H, W] with values in [0, 1]. `raw` is what a user's own
 loss gets that declares nothing: the outputs as they are, which are logits where the targets are
 classes or labels."""
+
+Slot = PredictionKind | Encoding | Literal["lengths", "features", "anything"]
+"""What one named input of a loss is, where it takes others than a prediction and a target: one of
+the words above, numbers of steps [N] (`lengths`), a list of feature maps (`features`), or floats of
+any shape (`anything`)."""
 
 NATURAL: tuple[Encoding, ...] = ("real", "index", "zero_one", "distribution")
 """The encodings of a user's own loss that declares nothing: the first that fits the data is taken,

@@ -113,18 +113,27 @@ def fitting_losses(kind: TargetKind) -> list[str]:
 
 
 def _takes(facts: LossFacts, kind: TargetKind) -> bool:
-    return any(encoding in FITS[kind] for encoding in facts.encodings)
+    return not facts.inputs and any(encoding in FITS[kind] for encoding in facts.encodings)
 
 
 def _check_loss(dataset: Read, kind: TargetKind, loss: Read, problems: Problems) -> None:
     if _takes(loss.entry.facts, kind):
+        return
+    fitting = f"losses that fit: {closest(loss.entry.name, fitting_losses(kind))}"
+    if loss.entry.facts.inputs:
+        problems.add(
+            loss.node.place,
+            f"loss '{loss.entry.name}' compares {_and(loss.entry.facts.inputs)}, and dataset "
+            f"'{dataset.entry.name}' gives inputs with targets",
+            fitting,
+        )
         return
     wants = [other for other in FITS if _takes(loss.entry.facts, other)]
     problems.add(
         loss.node.place,
         f"loss '{loss.entry.name}' is for {_join(wants)}, and the targets of dataset "
         f"'{dataset.entry.name}' are {_KINDS[kind]}",
-        f"losses that fit: {closest(loss.entry.name, fitting_losses(kind))}",
+        fitting,
     )
 
 
@@ -232,6 +241,11 @@ def closest(given: str, names: Iterable[str]) -> str:
 
 def _join(kinds: Iterable[Any]) -> str:
     return _join_words([_KINDS[kind] for kind in kinds]) or "no kind of target that data have"
+
+
+def _and(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _join_words(words: Sequence[str]) -> str:

@@ -28,6 +28,7 @@ from lossbench.views.fits import (
 KIND_IDEAS: Mapping[str, str] = {
     "activation": "what a unit does with its input",
     "dataset": "what is learned from",
+    "distance": "how far apart two things are",
     "layer": "a part of a network",
     "loss": "what training makes small",
     "metric": "what is reported of the predictions",

@@ -210,7 +210,7 @@ def test_class_weights_that_do_not_fit(name: str, impl: str) -> None:
     entry = loss[name]
     inputs = loss_inputs(entry, {}, entry.facts.encodings[0], torch.float32)["random"]
     with pytest.raises(UsageError, match=f"weight has 2 values, but there are {CLASSES} classes"):
-        loss_function(entry, {"weight": (1.0, 2.0)}, impl)(**inputs)
+        loss_function(entry, {"weight": (1.0, 2.0)}, impl)(*inputs.values())
 
 
 @pytest.mark.parametrize("impl", ["formula", "kernel"])

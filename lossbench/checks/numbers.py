@@ -1,0 +1,51 @@
+"""How two tensors are compared, and what is said where they differ."""
+
+from typing import Any
+
+from lossbench.checks.contracts import BrokenError
+from lossbench.lazy import Tensor, torch
+
+# torch's kernels keep some constants in float32 even for float64 inputs (hardsigmoid's 1 / 6,
+# celu's 1 / alpha); the digits beyond are held by finite differences and identities.
+TOLERANCE = {"float32": (2e-5, 2e-6), "float64": (2e-7, 1e-9)}
+"""How far a formula may be from a kernel, by dtype: relative, and absolute."""
+
+
+def tolerance(dtype: Any) -> tuple[float, float]:
+    """Return the relative and the absolute tolerance for a dtype."""
+    return TOLERANCE[str(dtype).removeprefix("torch.")]
+
+
+def number(value: Tensor | float) -> str:
+    """Return a number as it is written in a sentence."""
+    return f"{float(value):.6g}"
+
+
+def require_close(
+    got: Tensor, expected: Tensor, words: str, *, rtol: float = 1e-9, atol: float = 1e-12
+) -> None:
+    """Make sure that two tensors agree; the words say of what they are.
+
+    Raises BrokenError with the first place where they do not.
+    """
+    if got.shape != expected.shape:
+        raise BrokenError(f"{words}: shape {list(got.shape)} instead of {list(expected.shape)}")
+    wrong = ~torch.isclose(got, expected, rtol=rtol, atol=atol, equal_nan=True)
+    if bool(wrong.any()):
+        place = tuple(int(i) for i in wrong.nonzero()[0])
+        at = f" at {list(place)}" if place else ""
+        raise BrokenError(f"{words}: {number(got[place])} instead of {number(expected[place])}{at}")
+
+
+def require_finite(values: Tensor, inputs: Tensor, words: str) -> None:
+    """Make sure that all values are finite; says at which input the first is not.
+
+    `inputs` has the shape of the values, or is left out of the sentence.
+    """
+    wrong = ~torch.isfinite(values)
+    if not bool(wrong.any()):
+        return
+    place = tuple(int(i) for i in wrong.nonzero()[0])
+    value = "NaN" if bool(values[place].isnan()) else "infinite"
+    at = f" at {number(inputs[place])}" if inputs.shape == values.shape else ""
+    raise BrokenError(f"{words} is {value}{at}")

@@ -1,0 +1,1 @@
+"""Distances and similarities: how far apart two points, boxes or sets are."""
