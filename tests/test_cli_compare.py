@@ -174,6 +174,33 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(call: Call) -> None:
     assert sorted(Path().iterdir()) == before
 
 
+def test_names_with_commas_are_quoted_in_a_list(call: Call) -> None:
+    axes = ["--vary", "activation=relu,tanh", "--vary", "optimizer=sgd,adam"]
+    result = call("compare", "demo.yaml", *axes, "--dry-run")
+    assert 'contenders  "relu, sgd", "relu, adam", "tanh, sgd", "tanh, adam"' in result.out
+
+
+def test_a_single_contender_is_trained_with_a_warning(call: Call) -> None:
+    said = "there is only one contender: it is trained and described, not compared"
+    axis = ["--vary", "optimizer=sgd", "--seeds", "2"]
+    planned = call("compare", "demo.yaml", *axis, "--dry-run", "--json").document
+    assert planned["warnings"] == [said]
+    result = call("compare", "demo.yaml", *axis)
+    assert result.code == 0
+    assert said in result.err
+    assert call("compare", "two.yaml", "--dry-run", "--json").document["warnings"] == []
+
+
+def test_a_strict_resume_without_claims_leaves_the_comparison_as_it_is(call: Call) -> None:
+    assert call("compare", "two.yaml", "claims=null", "-q").code == 0
+    record = comparison_in(Path("runs")).record
+    record.write_text(record.read_text().replace('"status": "done"', '"status": "interrupted"'))
+    before = record.read_text()
+    result = call("compare", "--resume", "latest", "--strict")
+    assert (result.code, record.read_text()) == (2, before)
+    assert "nothing to be strict about" in result.err
+
+
 def test_quiet_prints_the_path_only(call: Call) -> None:
     result = call("compare", "two.yaml", "-q", "--seeds", "1", "claims=[]")
     assert (result.code, result.err) == (0, "")
@@ -241,6 +268,9 @@ WRONG = (
     (["compare", "two.yaml", "--resume", "latest"], "two.yaml"),
     (["compare", "--resume", "latest", "--seeds", "3"], "--seeds"),
     (["compare", "one", "two", "--vary", "optimizer=sgd,adam"], "--vary"),
+    (["compare", "two.yaml", "--strict", "claims=null"], "nothing to be strict about"),
+    (["compare", "done/two", "done/demo", "--strict"], "nothing to be strict about"),
+    (["compare", "two.yaml", "vary={}"], "vary is empty"),
     (["train", "two.yaml"], "lossbench compare two.yaml"),
     (["train", "--from", "latest"], "latest:17"),
     (["train", "--from", "latest:0", "--resume", "latest"], "do not go together"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from lossbench.analysis.claims import quoted
 from lossbench.analysis.paired import Pair
 from lossbench.analysis.statistics import ALPHA, fewest_seeds
 from lossbench.analysis.table import FAILURES, Table
@@ -111,8 +112,8 @@ def _rates(table: Table) -> list[str]:
 
 def _floors(at_floor: Mapping[str, Sequence[str]]) -> list[str]:
     return [
-        f"{listed(list(names))} reach the floor{f' of {problem}' if problem else ''}: "
-        "tied at the end, separated by speed"
+        f"{listed([quoted(name) for name in names])} reach the floor"
+        f"{f' of {problem}' if problem else ''}: tied at the end, separated by speed"
         for problem, names in at_floor.items()
         if len(names) > 1
     ]
@@ -124,7 +125,7 @@ def _skewed(pairs: Sequence[Pair]) -> list[str]:
     if not skewed:
         return []
     told = [
-        f"{pair.first} and {pair.second} ({significant(pair.skewness)})"
+        f"{quoted(pair.first)} and {quoted(pair.second)} ({significant(pair.skewness)})"
         for pair in skewed[:_SKEWED_TOLD]
     ]
     if len(skewed) > _SKEWED_TOLD:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NoReturn, cast
 
 from lossbench.analysis.table import BEST, END, Moment
-from lossbench.errors import ConfigError, Place, Problem, suggest
+from lossbench.errors import ConfigError, Place, Problem, nearest, suggest
 
 Relation = Literal["below", "above"]
 ClaimUnit = Literal["steps", "epochs", "gradients"]
@@ -36,8 +36,11 @@ def written(number: float) -> str:
 
 
 def quoted(name: str) -> str:
-    """Return a name as it stands in a claim: in quotes where it would not read as one word."""
-    if re.fullmatch(r"""[^\s'"]\S*""", name):
+    """Return a name as it stands in a claim: in quotes where it would not read as one word.
+
+    One with a comma is quoted as well: the names of a grid are lists themselves.
+    """
+    if re.fullmatch(r"""[^\s'",][^\s,]*""", name):
         return name
     mark = "'" if '"' in name else '"'
     return mark + name.replace(mark, mark * 2) + mark
@@ -169,12 +172,12 @@ class _Parser:
         """Take the next word, whatever it is."""
         word = self.ahead
         if word is None:
-            self.fail(len(self.text), f"expected {wanted}, the claim ends here", self.form())
+            self.fail(len(self.text), f"expected {wanted}, but the claim ends here", self.form())
         self.next += 1
         return word
 
     def form(self) -> str:
-        return f"a claim is: {GRAMMAR}"
+        return f"a claim reads: {GRAMMAR}"
 
     def name(self, wanted: str) -> _Word:
         word = self.take(wanted)
@@ -187,9 +190,10 @@ class _Parser:
         wanted = " or ".join(f"'{word}'" for word in valid)
         word = self.take(wanted)
         if word.is_quoted or word.text not in valid:
-            hint = suggest(word.text, valid) if len(valid) > 1 else None
-            if valid == VERBS and self.next == 2:
-                hint = f"{hint} a name with spaces is quoted"
+            near = nearest(word.text, valid)
+            hint = f"did you mean {' or '.join(near)}?" if near else None
+            if valid == VERBS and not near:
+                hint = "a name with spaces stands in quotes: 'A b' below C on METRIC"
             self.fail(word.start, f"expected {wanted}, not '{word.text}'", hint)
         return word.text
 
@@ -290,7 +294,7 @@ def parse(
     parser = _Parser(text, place)
     claimed = parser.claim()
     problems = [
-        parser.problem(word.start, f"there is no {kind} '{word.text}'", suggest(word.text, valid))
+        parser.problem(word.start, f"there is no {kind} '{word.text}'", _named(word.text, valid))
         for kind, words, valid in (
             ("contender", claimed.contenders, contenders),
             ("metric", (claimed.metric,), metrics),
@@ -303,6 +307,14 @@ def parse(
     if problems:
         raise ConfigError(problems)
     return claimed.claim
+
+
+def _named(given: str, valid: Collection[str]) -> str:
+    """Return the nearest names, else all, as they would stand in a claim."""
+    near = nearest(given, valid)
+    if near:
+        return f"did you mean {' or '.join(quoted(name) for name in near)}?"
+    return suggest(given, [quoted(name) for name in valid])
 
 
 def _senseless(
@@ -321,7 +333,7 @@ def _senseless(
         and losses[first.text] != losses[second.text]
     ):
         message = f"'{first.text}' and '{second.text}' are trained on different losses"
-        hint = "their losses do not compare: claim it on a metric"
+        hint = "values of different losses cannot be compared: claim it on another metric"
         found.append(parser.problem(claimed.metric.start, message, hint))
     step = claimed.step
     if step is not None and last_step is not None and int(step.text) > last_step:

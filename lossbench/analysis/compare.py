@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from lossbench.analysis.cautions import cautions
-from lossbench.analysis.claims import Claim, parse_all
+from lossbench.analysis.claims import Claim, parse_all, quoted
 from lossbench.analysis.paired import Pair, compare_pairs
 from lossbench.analysis.profiles import Profile, profile
 from lossbench.analysis.standings import Standing, standing
@@ -78,7 +78,7 @@ class Comparison:
     def against(self, reference: str, problem: str | None = None) -> tuple[Separation, ...]:
         """Return the pairs of a contender, each seen as the other one against it."""
         if reference not in self.contenders:
-            raise UnknownNameError("contender", reference, self.contenders)
+            raise UnknownNameError("contender", reference, map(quoted, self.contenders))
         chosen = [item for item in self.separations if problem in (None, item.problem)]
         return _against(chosen, reference)
 

@@ -70,8 +70,10 @@ def order_sentence(
     when = f" at step {moment.step}" if moment.kind == "step" else ""
     towards = lean(pair)
     if towards == 0:
-        if pair.ties == pair.seeds:
-            text = f"{pair.first} {how} equal to {pair.second}{when} on all {pair.seeds} {noun}s"
+        if pair.seeds == 0:
+            text = f"{pair.first} and {pair.second} cannot be compared{when}"
+        elif pair.ties == pair.seeds:
+            text = f"{pair.first} {how} equal to {pair.second}{when} on {_all(pair, noun)}"
         else:
             text = (
                 f"{pair.first} {how} neither lower nor higher than {pair.second}{when}: "
@@ -84,6 +86,11 @@ def order_sentence(
             f"on {won} of {count_of(pair.seeds, noun)}{_measured(pair, towards)}"
         )
     return text + _aside(failures)
+
+
+def _all(pair: Pair, noun: str) -> str:
+    """Return all 5 seeds, or the one seed that there is."""
+    return f"all {pair.seeds} {noun}s" if pair.seeds > 1 else f"the only {noun}"
 
 
 def _measured(pair: Pair, towards: int) -> str:
@@ -107,6 +114,8 @@ def speed_sentence(
     noun: str = "seed",
 ) -> str:
     """Say who reaches a target first, on how many seeds, and how often it is never reached."""
+    if pair.seeds == 0:
+        return f"{pair.first} and {pair.second} cannot be compared"
     if pair.unmeasured == (pair.seeds, pair.seeds):
         return f"neither {pair.first} nor {pair.second} ever reaches {target}"
     towards = lean(pair)
@@ -129,7 +138,7 @@ def tie_sentence(
 ) -> str:
     """Say how far apart two contenders end, against the margin of a claimed tie."""
     if pair.size is None:
-        apart = "share no pair with a value"
+        apart = "have no value to compare"
     elif pair.scale == "ratio":
         apart = f"differ {size_text(pair.size, pair.scale)}"
     else:

@@ -82,14 +82,17 @@ def compare(
     asked = _Asked(tuple(vary or ()), seeds, tuple(tune or ()), name, workers)
     if resume is not None:
         _refuse_beside_resume(items, asked, dry_run=dry_run)
+        if strict:
+            _refuse_claimless(_claims_of(resume, runs_dir), strict=strict)
         running = session.resume(resume, runs_dir=runs_dir, command=output.command)
     elif _are_runs(items):
-        _refuse_beside_runs(asked, dry_run=dry_run)
+        _refuse_beside_runs(asked, dry_run=dry_run, strict=strict)
         return _compare_runs(output, items, runs_dir)
     else:
         options = {} if name is None else {f"name={json.dumps(name)}": f"--name {name}"}
         with pointing_at(options):
             loaded = _load(items, asked, list(options))
+            _refuse_claimless(loaded.spec.claims, strict=strict)
             if dry_run:
                 _print_plan(output, session.dry_run(loaded, workers=workers))
                 return None
@@ -158,7 +161,25 @@ def _refuse_beside_resume(items: Sequence[str], asked: _Asked, *, dry_run: bool)
         )
 
 
-def _refuse_beside_runs(asked: _Asked, *, dry_run: bool) -> None:
+def _refuse_claimless(claims: Sequence[str], *, strict: bool) -> None:
+    """Refuse to be strict about nothing: a script would take the exit code 0 for a result."""
+    if strict and not claims:
+        raise UsageError(
+            "--strict: there is nothing to be strict about: the comparison has no claims",
+            hint="add 'claims: [Adam below SGD on train/loss]' to the file, or leave --strict out",
+        )
+
+
+def _claims_of(reference: str, runs_dir: Path) -> Sequence[str]:
+    """Return the claims of a comparison that has begun, and leave it as it is."""
+    from lossbench.config.trials import load_comparison
+    from lossbench.rundir.comparison import find_comparison
+
+    return load_comparison(find_comparison(runs_dir, reference).config).spec.claims
+
+
+def _refuse_beside_runs(asked: _Asked, *, dry_run: bool, strict: bool) -> None:
+    _refuse_claimless((), strict=strict)
     given = [*asked.given(), *(["--dry-run"] if dry_run else [])]
     if given:
         raise UsageError(f"{given[0]} is for trials that are to be trained, not for finished runs")
@@ -189,7 +210,13 @@ def _print_plan(output: Output, outlook: dict[str, Any]) -> None:
         show_plan(console, outlook)
 
     output.result(outlook, show)
+    _warn(output, outlook)
     output.note("a dry run: nothing was written")
+
+
+def _warn(output: Output, outlook: Mapping[str, Any]) -> None:
+    for warning in outlook["warnings"]:
+        output.warn(warning)
 
 
 # --- watching and reporting -------------------------------------------------------------------
@@ -204,7 +231,9 @@ def _watch(output: Output, running: "ComparisonSession") -> "ComparisonResult":
     from lossbench.views.console import is_live, open_console
 
     console = open_console(stderr=True)
-    output.note(opening(running.outlook()))
+    outlook = running.outlook()
+    output.note(opening(outlook))
+    _warn(output, outlook)
     output.detail(f"comparison directory: {running.directory.path}")
     course = Course(ranked=len(set(running.spec.losses().values())) == 1)
     with watching(console, course, live=is_live(console)) as display:
@@ -246,8 +275,6 @@ def _report(
             show_ending(console, document)
 
     output.result(document, show)
-    if strict and not running.spec.claims:
-        output.warn("--strict: the comparison has no claims, so there was nothing to hold it to")
     _suggest_next(output, result, [] if runs_dir == RUNS_DIR else ["--runs-dir", str(runs_dir)])
     return exit_code(document, strict=strict)
 

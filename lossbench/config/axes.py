@@ -101,6 +101,10 @@ def read_axes(vary: Node | None, base: Node, problems: Problems) -> tuple[Axis, 
         message = f"vary must be a block of keys, got {show(vary.plain())}"
         problems.add(vary.place, message, "write 'vary: {optimizer: [sgd, adam]}'")
         return ()
+    if not vary.mapping:
+        message = "vary is empty: it names no key to vary"
+        problems.add(vary.key, message, "write 'vary: {optimizer: [sgd, adam]}', or leave it out")
+        return ()
     given: dict[str, Node] = {}
     for key, node in vary.mapping.items():
         known = _known_key(key, node, base, problems)

@@ -79,6 +79,7 @@ def _vary(components: Mapping[str, Schema], train: Schema) -> Schema:
                 "properties": properties,
                 "patternProperties": {rf"^({below})\.[^.]": _axis({}, numbers=True)},
                 "additionalProperties": False,
+                "minProperties": 1,
             },
             _NULL,
         ],

@@ -28,12 +28,12 @@ def read_seeds(node: Node | None, base: Node, problems: Problems) -> Sequence[in
         return _listed(node, problems)
     count = DEFAULT_SEEDS if node is None or node.value is None else node.value
     place = base.place if node is None else node.place
-    first = _first_seed(base)
+    first, example = _first_seed(base), _example(place)
     if isinstance(count, bool) or not isinstance(count, int):
         message = f"seeds must be a whole number or a list of them, got {show(count)}"
-        problems.add(place, message, "write 'seeds: 20'")
+        problems.add(place, message, example)
     elif count < 1:
-        problems.add(place, f"seeds must be at least 1, got {count}", "write 'seeds: 20'")
+        problems.add(place, f"seeds must be at least 1, got {count}", example)
     elif count > MOST_TRIALS:
         problems.add(place, f"seeds must be at most {MOST_TRIALS}, got {show(count)}")
     elif first + count > 2**63:
@@ -41,6 +41,13 @@ def read_seeds(node: Node | None, base: Node, problems: Problems) -> Sequence[in
     else:
         return range(first, first + count)
     return ()
+
+
+def _example(place: Place) -> str:
+    """Return a hint in the words of the place: the file's, or those of an argument."""
+    if place.argument is None:
+        return "write 'seeds: 20'"
+    return f"write '{'--seeds 20' if place.argument.startswith('--seeds') else 'seeds=20'}'"
 
 
 def _first_seed(base: Node) -> int:
@@ -54,7 +61,7 @@ def _first_seed(base: Node) -> int:
 def _listed(node: Node, problems: Problems) -> Sequence[int]:
     items = node.items or ()
     if not items:
-        problems.add(node.place, "seeds are empty: at least 1 is needed", "write 'seeds: 20'")
+        problems.add(node.place, "seeds are empty: at least 1 is needed", _example(node.place))
     if len(items) > MOST_SEEDS_LISTED:
         hint = "write their number: they count from train.seed upward"
         problems.add(node.place, f"more than {MOST_SEEDS_LISTED} seeds in a list", hint)
@@ -91,12 +98,12 @@ def read_target(node: Node | None, problems: Problems) -> tuple[str, float] | No
 def check_target(metric: str, node: Node, cells: Sequence[Cell], problems: Problems) -> None:
     """Note a target that some trial does not record, or on which the contenders do not compare."""
     place = next(iter((node.mapping or {}).values())).key
-    for cell in cells:
-        valid = recorded(cell.spec)
-        if metric not in valid:
-            message = f"target: '{metric}' is not recorded by {named(cell, cells)} while it trains"
-            problems.add(place, message, suggest(metric, valid))
-            return
+    without = [cell for cell in cells if metric not in recorded(cell.spec)]
+    if without:
+        who = shared_by(without, cells)
+        message = f"target: '{metric}' is not recorded by {who} during training"
+        problems.add(place, message, suggest(metric, recorded(without[0].spec)))
+        return
     texts = list(dict.fromkeys(loss_text(cell.spec) for cell in cells))
     if is_loss(metric) and len(texts) > 1:
         message = f"target: the same '{metric}' means different things for {shown(texts)}"
@@ -159,6 +166,13 @@ def named(cell: Cell, cells: Sequence[Cell]) -> str:
     problems = {other.problem for other in cells}
     where = f" on '{cell.problem}'" if len(problems) > 1 else ""
     return f"'{cell.contender}'{where}"
+
+
+def shared_by(some: Sequence[Cell], cells: Sequence[Cell]) -> str:
+    """Return whom a mistake concerns, as the object of a sentence: any contender, or the first."""
+    if 1 < len(cells) == len(some):
+        return "any contender"
+    return named(some[0], cells)
 
 
 def shown(texts: Sequence[str]) -> str:

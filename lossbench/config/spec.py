@@ -142,7 +142,8 @@ class TrainSpec:
     """How long, how, and on what a run trains.
 
     epochs:           passes over the training data.
-    batch_size:       samples per step, or "full" for all of them.
+    batch_size:       samples per step, or "full" for all of them; the problems with a known answer
+                      (surface, quadratic, ...) have defaults of their own in place of this one.
     seed:             makes the weights, the order of the batches and the noise.
     device:           auto, cpu, cuda, cuda:1, mps.
     accumulate:       batches whose gradients make one step.

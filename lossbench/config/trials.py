@@ -217,7 +217,7 @@ def dump_comparison(
 
     `files` re-points the user's own files, as `write.dump` does; `header` becomes a comment.
     """
-    whole: dict[str, Any] = {**spec.base, VARY: spec.axes}
+    whole: dict[str, Any] = {**spec.base, **({VARY: spec.axes} if spec.axes else {})}
     if spec.zipped:
         whole["zip"] = spec.zipped
     first = (spec.base.get("train") or {}).get("seed", 0)

@@ -13,7 +13,7 @@ from lossbench.components.vocabulary import PositiveInt
 from lossbench.config.annotations import describe, members, parts, show
 from lossbench.config.axes import DATA
 from lossbench.config.comparison import Cell, Tune
-from lossbench.config.options import annotations_of, defaults_of, read_block
+from lossbench.config.options import annotations_of, defaults_of, read_block, unknown_key
 from lossbench.config.problems import Problems
 from lossbench.config.protocol import (
     MOST_TRIALS,
@@ -27,7 +27,7 @@ from lossbench.config.protocol import (
 from lossbench.config.spec import Choice, DatasetOptions, RunSpec, TrainSpec
 from lossbench.config.values import INVALID, check
 from lossbench.config.yaml import Node, parse
-from lossbench.errors import ConfigError, LossbenchError, Place, suggest
+from lossbench.errors import ConfigError, LossbenchError, Place, nearest, suggest
 from lossbench.registry import KINDS
 
 LOG_UNIFORM = "log_uniform"
@@ -46,6 +46,9 @@ class TuneOptions:
     trials: PositiveInt = 16
     seeds: PositiveInt = 3
     metric: str | None = None
+
+
+OPTIONS = tuple(defaults_of(TuneOptions))
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def with_arguments(node: Node | None, arguments: Sequence[str], problems: Proble
     if not given:
         return node
     kept = {} if node is None or node.mapping is None else node.mapping
-    options = {key: value for key, value in kept.items() if key in defaults_of(TuneOptions)}
+    options = {key: value for key, value in kept.items() if key in OPTIONS}
     return next(iter(given.values())).with_value({**given, **options})
 
 
@@ -119,7 +122,12 @@ def read_tuning(node: Node | None, problems: Problems) -> Tuning:
             return Tuning()
     else:
         given = dict(node.mapping)
-    own = {key: given.pop(key) for key in defaults_of(TuneOptions) if key in given}
+    own = {key: given.pop(key) for key in OPTIONS if key in given}
+    for key in [key for key in given if _is_option(key, given[key])]:
+        problems.add(given[key].key, f"unknown key '{key}' in tune", _hint_for(key))
+        del given[key]
+        if not given:
+            return Tuning()
     options = read_block(TuneOptions, node.with_value(own), "tune", problems)
     if not given:
         hint = f"add 'optimizer.lr: {_EXAMPLE}'"
@@ -129,11 +137,29 @@ def read_tuning(node: Node | None, problems: Problems) -> Tuning:
     return Tuning(tuple(s for s in searches if s), options or TuneOptions(), place)
 
 
+def _is_option(key: str, node: Node) -> bool:
+    """Tell whether a key was meant as an option: knobs have a dot, and no plain value."""
+    near = nearest(key, OPTIONS)
+    return "." not in key and bool(near or not (node.value is None or node.items or node.mapping))
+
+
+def _hint_for(key: str) -> str:
+    if nearest(key, OPTIONS):
+        return suggest(key, OPTIONS)
+    return f"valid: {', '.join(OPTIONS)}, and knobs such as optimizer.lr"
+
+
 def _search(key: str, node: Node, problems: Problems) -> Search | None:
     if node.value is None:
         return Search(key, node.key)
     ends = node
-    if node.mapping is not None and list(node.mapping) == [LOG_UNIFORM]:
+    if node.mapping:
+        for inner, value in node.mapping.items():
+            if inner != LOG_UNIFORM:
+                hint = f"'{inner}' stands beside '{key}', not in it" if inner in OPTIONS else None
+                unknown_key(inner, value, f"tune: {key}", [LOG_UNIFORM], problems, hint)
+        if list(node.mapping) != [LOG_UNIFORM]:
+            return None
         ends = node.mapping[LOG_UNIFORM]
     low_high = [check(float, end, f"tune: {key}", Problems()) for end in ends.items or ()]
     if len(low_high) != 2 or INVALID in low_high:
@@ -143,7 +169,7 @@ def _search(key: str, node: Node, problems: Problems) -> Search | None:
     low, high = low_high
     if not 0 < low < high:
         got = f"{show(low)} to {show(high)}"
-        message = f"tune: {key} is searched from a number greater than 0 upward, got {got}"
+        message = f"tune: {key} is searched from above 0 up to a larger number, got {got}"
         problems.add(ends.place, message)
         return None
     first, second = ends.items or ()
@@ -189,6 +215,13 @@ def _check_key(
         message = f"tune: '{search.key}' belongs to the problem, and only contenders are tuned"
         problems.add(search.place, message)
         return
+    without = [c for c in cells if search.path[-1] not in knobs_at(c.spec, search.path[:-1])]
+    if without:
+        knobs = knobs_at(without[0].spec, search.path[:-1])
+        who = "no contender" if 1 < len(cells) == len(without) else named(without[0], cells)
+        message = f"tune: {who} has {'a' if who == 'no contender' else 'no'} knob '{search.key}'"
+        problems.add(search.place, message, _nearest(search, without[0].spec, knobs))
+        return
     for cell in cells:
         if not _check_cell(search, cell, cells, problems):
             return
@@ -196,22 +229,17 @@ def _check_key(
 
 def _check_cell(search: Search, cell: Cell, cells: Sequence[Cell], problems: Problems) -> bool:
     """Check one contender's knob, its own value and the ends of the range."""
-    knobs = knobs_at(cell.spec, search.path[:-1])
-    annotation = knobs.get(search.path[-1])
+    annotation = knobs_at(cell.spec, search.path[:-1])[search.path[-1]]
     who = named(cell, cells)
-    if annotation is None:
-        message = f"tune: {who} has no knob '{search.key}'"
-        problems.add(search.place, message, _nearest(search, cell.spec, knobs))
-        return False
     inner = [base for member in members(annotation) for base in members(parts(member)[0])]
     if not any(parts(base)[0] is float for base in inner):
-        message = f"tune: '{search.key}' takes {describe(annotation)}, no number to search"
+        message = f"tune: '{search.key}' takes {describe(annotation)}: only a number is searched"
         problems.add(search.place, message)
         return False
     value = value_of(cell.spec, search.key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        message = f"tune: {who} has {search.key}: {show(value)}, where a search cannot start"
-        hint = "it is searched in its logarithm: give it a value greater than 0"
+        message = f"tune: {who} has {search.key}: {show(value)}, and a search cannot start there"
+        hint = "it is searched on a logarithmic scale: give it a value greater than 0"
         problems.add(search.place, message, hint)
         return False
     before = len(problems)
@@ -247,6 +275,12 @@ def value_of(spec: RunSpec, key: str) -> Any:
     return value
 
 
+def lower_is_better(metric: Choice) -> bool | None:
+    """Return a metric's direction, none where no value of it is better than another."""
+    direction: bool | None = plugins.chosen(metric).facts.lower_is_better
+    return direction
+
+
 def _nearest(search: Search, spec: RunSpec, knobs: Mapping[str, Any]) -> str:
     above = ".".join(search.path[:-1])
     if knobs:
@@ -266,14 +300,15 @@ def _metric(tuning: Tuning, cells: Sequence[Cell], problems: Problems) -> str:
     place = tuning.metric_place or tuning.searches[0].place
     of_loss = any(search.path[0] == "loss" for search in tuning.searches)
     rivals = rival_losses(cells)
-    usable = common_metrics(cells)
+    aimless = {c.name for c in cells[0].spec.metrics if lower_is_better(c) is None}
+    usable = [name for name in common_metrics(cells) if name not in aimless]
     if of_loss or rivals:
         usable = [name for name in usable if not is_loss(name)]
     given = tuning.options.metric
     if given is None:
         if usable:
             return f"validation/{usable[0]}"
-        message = "tune needs a metric: values of different losses do not compare"
+        message = "tune needs a metric: values of different losses cannot be compared"
         problems.add(place, message, "add one under 'metrics'")
         return ""
     valid = [f"validation/{name}" for name in usable]
@@ -284,6 +319,8 @@ def _metric(tuning: Tuning, cells: Sequence[Cell], problems: Problems) -> str:
             "a knob of the loss changes what it means" if of_loss else f"there are {shown(rivals)}"
         )
         message = f"tune.metric: '{given}' does not compare the contenders: {why}"
+    elif given.partition("/")[2] in aimless:
+        message = f"tune.metric: no value of '{given}' is better than another"
     else:
         message = f"tune.metric: '{given}' is not recorded on validation data by all contenders"
     problems.add(place, message, suggest(given, valid))

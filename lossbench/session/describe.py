@@ -23,6 +23,8 @@ TIMED_STEPS = 12
 SECONDS_TO_TIME = 10.0
 """Measuring each contender's cost per step ends here: later contenders have none."""
 
+ONE_CONTENDER = "there is only one contender: it is trained and described, not compared"
+
 Cell = tuple[str, str]
 """A contender on a problem."""
 
@@ -42,6 +44,7 @@ def outlook(spec: ComparisonSpec, stage: str, trials: int, work: "Work") -> dict
         "workers": work.workers,
         "seconds": round(work.seconds, 1),
         "bytes": work.bytes,
+        "warnings": [ONE_CONTENDER] if len(spec.contenders) == 1 else [],
         "plans": [
             {"trials": len(chunk.trials), "step": chunk.plan.step, "reason": chunk.plan.reason}
             for chunk in work.chunks

@@ -9,13 +9,12 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from lossbench import registry
 from lossbench.analysis.source import DEFAULT
 from lossbench.analysis.tuning import Range, Tuned, candidates, choose, tuning_seeds
 from lossbench.config.comparison import ComparisonSpec, Trial
 from lossbench.config.spec import RunSpec
 from lossbench.config.trials import with_value
-from lossbench.config.tune import value_of
+from lossbench.config.tune import lower_is_better, value_of
 from lossbench.session.assemble import Pieces
 
 Cell = tuple[str, str]
@@ -74,7 +73,7 @@ def chosen_trials(
     Where a contender's choice is not its default, its default is trained too, for comparison:
     those trials come last.
     """
-    lower = _lower_is_better(spec.tune[0].metric)
+    lower = _aims_low(spec)
     choices: dict[Cell, Tuned] = {}
     runs: dict[Cell, RunSpec] = {}
     for cell in spec.firsts():
@@ -116,9 +115,11 @@ def chosen_trials(
     return (*trials, *defaults), told
 
 
-def _lower_is_better(metric: str) -> bool:
-    name = metric.rpartition("/")[2]
-    return name == "loss" or bool(registry.metric.find(name).facts.lower_is_better)
+def _aims_low(spec: ComparisonSpec) -> bool:
+    """Tell whether the search wants its metric low; one without a direction was refused before."""
+    name = spec.tune[0].metric.partition("/")[2]
+    chosen = {metric.name: metric for metric in spec.trials[0].spec.metrics}
+    return name not in chosen or lower_is_better(chosen[name]) is True
 
 
 def role(trial: Trial, spec: ComparisonSpec) -> str:

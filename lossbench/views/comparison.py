@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from lossbench.analysis.claims import quoted
 from lossbench.views.console import (
     Column,
     clean,
@@ -77,7 +78,7 @@ def show_plan(console: Console, outlook: Mapping[str, Any]) -> None:
     prose(console, opening(outlook), "bold")
     say(console, "")
     told = {
-        "contenders": outlook["contenders"],
+        "contenders": [quoted(name) for name in outlook["contenders"]],
         "problems": outlook["problems"],
         "seeds": outlook["seeds"],
         "tuned": outlook["tune"],

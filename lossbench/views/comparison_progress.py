@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lossbench.analysis.claims import quoted
 from lossbench.views.console import clean, duration, number, say
 from lossbench.views.progress import PLAIN_SECONDS, REFRESH_SECONDS, Clock
 
@@ -128,7 +129,8 @@ def describe(course: Course) -> str:
     if pace is not None:
         parts.append(f"{pace:,.0f} steps/s".replace(",", " "))
     if course.leading():
-        parts.append("loss " + ", ".join(f"{clean(n)} {number(v)}" for n, v in course.leading()))
+        losses = (f"{clean(quoted(name))} {number(loss)}" for name, loss in course.leading())
+        parts.append(f"loss {', '.join(losses)}")
     return "  ".join(parts)
 
 

@@ -80,12 +80,12 @@ def test_every_claim_survives_being_written(claim):
 
 # A caret would stand at the character of the mark; the mark itself is no part of the text.
 MISTAKES = [
-    ("^", "expected a contender, the claim ends here"),
-    ("Adam^", "expected 'below' or 'above' or 'ties' or 'reaches', the claim ends here"),
+    ("^", "expected a contender, but the claim ends here"),
+    ("Adam^", "expected 'below' or 'above' or 'ties' or 'reaches', but the claim ends here"),
     ("Adam ^belwo SGD on train/loss", "not 'belwo'"),
     ("Adam ^W below SGD on train/loss", "not 'W'"),
     ("Adam below SGD ^an train/loss", "expected 'on', not 'an'"),
-    ("Adam below SGD on^", "expected a metric, the claim ends here"),
+    ("Adam below SGD on^", "expected a metric, but the claim ends here"),
     ("Adam below SGD on train/loss at ^once", "expected 'the' or 'step' or 'its'"),
     ("Adam below SGD on train/loss at the ^beginning", "expected 'end'"),
     ("Adam below SGD on train/loss at its ^worst", "expected 'best'"),
@@ -149,8 +149,19 @@ def test_the_nearest_names_are_suggested():
 def test_a_misspelt_keyword_is_corrected_and_quotes_are_explained():
     with pytest.raises(ConfigError, match="did you mean below"):
         parse("Adam belwo SGD on train/loss")
-    with pytest.raises(ConfigError, match="a name with spaces is quoted"):
+    with pytest.raises(ConfigError, match="a name with spaces stands in quotes"):
         parse("Adam W below SGD on train/loss")
+
+
+def test_names_are_suggested_as_they_stand_in_a_claim():
+    grid = ("mlp, relu", "mlp, tanh", "plain", "a,b")
+    with pytest.raises(ConfigError) as caught:
+        parse("'mlp, rely' below nonsense on train/loss", contenders=grid)
+    hints = [problem.hint for problem in caught.value.problems]
+    assert hints == [
+        'did you mean "mlp, relu"?',
+        'valid: "a,b", "mlp, relu", "mlp, tanh", plain',
+    ]
 
 
 def test_the_place_in_the_file_is_shifted_to_the_word():

@@ -389,6 +389,7 @@ AXIS = "vary: {optimizer: [sgd, adam]}\n"
          "network.hidden is a list: '0' is no key of it", None),
         ("vary: {train.epochs: [1, 2]}", "train.epochs", "contenders train for 1 and 2 epochs",
          "budgets must be equal"),
+        ("vary: {}", "vary", "vary is empty: it names no key to vary", "leave it out"),
         # their values
         ("vary: [optimizer]", "[optimizer", "vary must be a block of keys", "vary: {optimizer"),
         ("vary: {optimizer: []}", "optimizer", "vary: optimizer has no values", "[adam, ...]"),
@@ -444,21 +445,37 @@ AXIS = "vary: {optimizer: [sgd, adam]}\n"
         ("seeds: 1000001", "1000001", "seeds must be at most 1000000", None),
         # tune
         ("tune: optimizer.betas", "tune", "takes a list of 2 numbers", None),
-        ("tune: {optimizer.betas: null}", "optimizer.betas", "no number to search", None),
-        ("tune: {train.batch_size: null}", "train.batch_size", "no number to search", None),
+        ("tune: {optimizer.betas: null}", "optimizer.betas", "only a number is searched", None),
+        ("tune: {train.batch_size: null}", "train.batch_size", "only a number is searched",
+         None),
         ("tune: {optimizer.lrr: null}", "optimizer.lrr", "'cubic' has no knob 'optimizer.lrr'",
          "did you mean optimizer.lr"),
         ("tune: {lr: null}", "lr", "has no knob 'lr'", "did you mean optimizer.lr?"),
         ("vary: {optimizer: [rmsprop, adam]}\ntune: {optimizer.alpha: null}", "optimizer.alpha",
          "'adam' has no knob 'optimizer.alpha'", None),
         ("tune: {optimizer.weight_decay: null}", "optimizer.weight_decay",
-         "has optimizer.weight_decay: 0.0, where a search cannot start", "greater than 0"),
+         "has optimizer.weight_decay: 0.0, and a search cannot start there",
+         "greater than 0"),
         ("tune: {dataset.noise: null}", "dataset.noise", "belongs to the problem", None),
         ("vary: {optimizer.lr: [1, 2]}\ntune: {optimizer.lr: null}", "optimizer.lr: null",
          "'optimizer.lr' is an axis already", None),
         ("tune: {optimizer.lr: {log_uniform: [1, 0.1]}}", "[1, 0.1]", "got 1.0 to 0.1", None),
-        ("tune: {optimizer.lr: [0, 1]}", "[0, 1]", "greater than 0 upward, got 0.0 to 1.0", None),
-        ("tune: {optimizer.lr: {uniform: [1, 2]}}", "{uniform", "with two numbers", None),
+        ("tune: {optimizer.lr: [0, 1]}", "[0, 1]",
+         "above 0 up to a larger number, got 0.0 to 1.0", None),
+        ("tune: {optimizer.lr: {uniform: [1, 2]}}", "uniform",
+         "unknown key 'uniform' in tune: optimizer.lr", "did you mean log_uniform?"),
+        ("tune: {optimizer.lr: {log_unifrm: [1, 2]}}", "log_unifrm",
+         "unknown key 'log_unifrm' in tune: optimizer.lr", "did you mean log_uniform?"),
+        ("tune: {optimizer.lr: {log_uniform: [1, 2], trials: 3}}", "trials",
+         "unknown key 'trials' in tune: optimizer.lr", "stands beside 'optimizer.lr', not in it"),
+        ("tune: {optimizer.lr: {log_uniform: 3}}", "{log_uniform", "with two numbers", None),
+        ("tune: {optimizer.lr: null, metrc: validation/mae}", "metrc",
+         "unknown key 'metrc' in tune", "did you mean metric?"),
+        ("tune: {metrc: validation/mae}", "metrc", "unknown key 'metrc'", "did you mean metric?"),
+        ("tune: {optimizer.lr: null, trails: 3}", "trails",
+         "unknown key 'trails' in tune", "did you mean trials?"),
+        ("tune: {optimizer.lr: null, budget: 3}", "budget", "unknown key 'budget' in tune",
+         "valid: trials, seeds, metric, and knobs such as optimizer.lr"),
         ("tune: {optimizer.lr: null, trials: 0}", "0}", "tune.trials must be at least 1", None),
         ("tune: {optimizer.lr: null, trials: 500000}", "optimizer.lr",
          "tune takes 1500000 runs, at most 1000000", "lower tune.trials"),
@@ -473,7 +490,7 @@ AXIS = "vary: {optimizer: [sgd, adam]}\n"
         # target
         ("target: {train/los: 1}", "train/los", "'train/los' is not recorded by 'cubic'",
          "did you mean train/loss?"),
-        ("target: {test/mae: 1}", "test/mae", "not recorded by 'cubic' while it trains", None),
+        ("target: {test/mae: 1}", "test/mae", "not recorded by 'cubic' during training", None),
         ("target: {train/loss: low}", "low", "target: train/loss must be a number", None),
         ("target: {train/loss: .inf}", ".inf", "must be finite", None),
         ("target: train/loss", "train/loss", "one metric with the value to reach", "0.01"),
@@ -521,7 +538,7 @@ def _only(found: tuple[Problem, ...]) -> Problem:
         ("vary", "nothing=1", "a config has no key 'nothing' to vary", None),
         ("tune", "optimizer.lr=1", "names no knob or no range", "optimizer.lr=1e-4:1"),
         ("tune", "optimizer.lr=a:b", "with two numbers, got ['a', 'b']", None),
-        ("tune", "optimizer.lr=1:0.5", "from a number greater than 0 upward", None),
+        ("tune", "optimizer.lr=1:0.5", "from above 0 up to a larger number", None),
         ("tune", "=1:2", "names no knob or no range", None),
         ("tune", "optimizer.lrr", "no knob 'optimizer.lrr'", "optimizer.lr"),
     ],
@@ -539,8 +556,14 @@ def test_a_mistake_in_an_argument_points_at_it(
 
 def test_other_mistakes_in_arguments() -> None:
     for seeds in (0, -1):
-        with pytest.raises(ConfigError, match=rf"'--seeds {seeds}': seeds must be at least 1"):
+        with pytest.raises(
+            ConfigError, match=rf"'--seeds {seeds}': seeds must be at least 1"
+        ) as caught:
             varied(seeds=seeds)
+        assert caught.value.problems[0].hint == "write '--seeds 20'"
+    with pytest.raises(ConfigError, match=r"'seeds=0': seeds must be at least 1") as caught:
+        varied(overrides=["seeds=0"])
+    assert caught.value.problems[0].hint == "write 'seeds=20'"
     with pytest.raises(ConfigError, match=r"'optimizer\.lr' varies: one value of it has no effect"):
         varied("optimizer.lr=1,2", overrides=["optimizer.lr=3"])
     with pytest.raises(ConfigError, match="cannot reach into 'vary'") as caught:
@@ -567,6 +590,50 @@ def test_a_mistake_of_one_contender_is_said_once() -> None:
     more = "vary: {optimizer: [sgd, adamm], activation: [relu, tanh, gelu]}\n"
     assert len(problems(more)) == 1
     assert len(problems(more, RUN.replace("loss: mse", "loss: mze"))) == 2
+
+
+def test_a_mistake_of_the_base_is_said_once_however_the_contenders_word_it() -> None:
+    axes = "vary: {optimizer: [sgd, adam], activation: [relu, leaky_relu]}\n"
+    found = _only(problems(axes, RUN + "momentum: 0.9\n"))
+    assert (found.message, found.hint) == (
+        "unknown key 'momentum'", "did you mean optimizer.momentum?",
+    )  # fmt: skip
+    # "unknown key 'nope' in optimizer (sgd)" and "... (adam)": one mistake, at the axis.
+    found = _only(problems("vary: {optimizer: [sgd, adam], optimizer.nope: [1, 2]}\n"))
+    assert found.message == "unknown key 'nope' in optimizer (sgd)"
+    found = _only(problems(axes + "target: {train/los: 1}\n"))
+    assert "'train/los' is not recorded by any contender" in found.message
+    found = _only(problems(axes + "tune: {optimizer.lrr: null}\n"))
+    assert found.message == "tune: no contender has a knob 'optimizer.lrr'"
+
+
+def test_a_mistake_of_some_contenders_names_the_first_of_them() -> None:
+    base = "dataset: {name: cubic, samples: 60}\nloss: cross_entropy\noptimizer: sgd\n"
+    found = _only(problems("vary: {dataset: [cubic, digits], optimizer.lr: [1, 2]}\n", base))
+    assert found.message.endswith("are real numbers (in 'lr=1, cubic' and 1 more)")
+    found = _only(problems("vary: {optimizer: [rmsprop, adam], optimizer.alpha: [0.9]}\n"))
+    assert found.message == "unknown key 'alpha' in optimizer (adam) (in 'adam, alpha=0.9')"
+    # What stands in a contender's own values is named by its place.
+    found = _only(problems("vary: {optimizer: {A: sgd, B: {name: sgd, lr: -1}}}\n"))
+    assert found.message == "optimizer.lr must be at least 0, got -1"
+
+
+def test_a_metric_without_a_direction_is_nothing_to_tune_for() -> None:
+    surface = (
+        "dataset: {name: surface, function: booth}\nloss: value\noptimizer: {name: sgd, lr: 0.01}\n"
+        "metrics: [first_coordinate, distance]\n"
+    )
+    found = _only(
+        problems("tune: {optimizer.lr: null, metric: validation/first_coordinate}\n", surface)
+    )
+    assert found.message == (
+        "tune.metric: no value of 'validation/first_coordinate' is better than another"
+    )
+    assert found.hint == "did you mean validation/distance?"
+    loaded = load_comparison_text(
+        surface + "tune: {optimizer.lr: null, metric: validation/distance}"
+    )
+    assert loaded.spec.tune[0].metric == "validation/distance"
 
 
 def test_too_many_trials_are_refused_before_any_is_made() -> None:

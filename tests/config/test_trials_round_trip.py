@@ -79,7 +79,7 @@ def comparisons(draw: st.DrawFn) -> dict[str, Any]:
         "loss": "mse",
         "optimizer": draw(blocks("optimizer")),
         "train": draw(TRAIN),
-        "vary": {key: draw(AXES[key]) for key in keys},
+        "vary": {key: draw(AXES[key]) for key in keys} or None,
         "seeds": draw(st.integers(1, 5) | st.lists(st.integers(0, 2**60), min_size=1, unique=True)),
     }
     found["train"].pop("seed", None)
@@ -97,7 +97,8 @@ def comparisons(draw: st.DrawFn) -> dict[str, Any]:
             "trials": draw(st.integers(1, 99)),
             "metric": "validation/mae",
         }
-    sizes = [3 if "range" in v or "log_space" in v else len(v) for v in found["vary"].values()]
+    axes = (found["vary"] or {}).values()
+    sizes = [3 if "range" in v or "log_space" in v else len(v) for v in axes]
     if len(sizes) > 1 and len(set(sizes)) == 1 and draw(st.booleans()):
         found["zip"] = draw(st.just(True) | st.just(keys))
     return found
