@@ -3,6 +3,8 @@
     result = lossbench.train("config.yaml", "optimizer.lr=0.1")
     run = lossbench.load(result.path)
     run.metrics["loss"], run.summary["test"], run.weights()
+    compared = lossbench.load("runs/optimizers_cubic/20260101-120000-c100-bcdf")
+    compared.trials["contender"], compared.curves["train/loss"]["value"], compared.summary
     lossbench.losses.focal(x, y, gamma=2.0, reduction="mean")
     lossbench.activations.gelu(x)
 
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lossbench._version import __version__
 
 if TYPE_CHECKING:
-    from lossbench.rundir.runs import load
+    from lossbench.rundir.loading import load
     from lossbench.session.actions import train
 
     activations: Any
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "activations", "distances", "load", "losses", "train"]
 
-_MODULES = {"load": "lossbench.rundir.runs", "train": "lossbench.session.actions"}
+_MODULES = {"load": "lossbench.rundir.loading", "train": "lossbench.session.actions"}
 _KINDS = {"activations": "activation", "distances": "distance", "losses": "loss"}
 
 

@@ -9,7 +9,10 @@ import torch
 
 import lossbench
 from lossbench._version import __version__
+from lossbench.cli.main import run as command_line
 from lossbench.errors import RunError
+from lossbench.rundir.loading import ComparisonRun
+from lossbench.rundir.runs import Run
 
 CONFIG = (
     "name: demo\ndataset: {name: moons, samples: 60}\nloss: cross_entropy\n"
@@ -54,6 +57,7 @@ def test_training_and_loading(tmp_path: Path) -> None:
     result = lossbench.train(tmp_path / "config.yaml", "optimizer.lr=0.1", runs_dir=tmp_path)
     assert result.status == "done"
     run = lossbench.load(result.path)
+    assert isinstance(run, Run)
     assert run.config["optimizer"]["lr"] == 0.1
     assert run.summary == result.summary
     lengths = {len(column) for column in run.metrics.values()}
@@ -67,6 +71,53 @@ def test_training_and_loading(tmp_path: Path) -> None:
         run.curve("train/accurracy")
     assert all(torch.isfinite(value).all() for value in run.weights().values())
     assert lossbench.load("latest", runs_dir=tmp_path).id == result.id
+
+
+def test_loading_a_comparison(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    options = ["--runs-dir", str(tmp_path / "runs"), "--seeds", "3", "-q"]
+    # The second contender is called as a number looks, and diverges.
+    axis = "optimizer={Adam: adam, 1e9: {name: sgd, lr: 1e+38}}"
+    command_line(["compare", str(tmp_path / "config.yaml"), "--vary", axis, *options])
+    found = lossbench.load("latest", runs_dir=tmp_path / "runs")
+    assert isinstance(found, ComparisonRun)
+    assert lossbench.load(found.path) == found
+    assert found.status == "done"
+    trials, summary = found.trials, found.summary
+    assert trials["contender"] == ["Adam"] * 3 + ["1e9"] * 3
+    assert trials["seed"] == [0, 1, 2] * 2
+    assert {len(column) for column in trials.values()} == {6}
+    assert trials["status"][3:] == ["diverged"] * 3
+    assert trials["final/validation/accuracy"][3] is None
+    (adam,) = [item for item in summary["standings"] if item["contender"] == "Adam"]
+    mean = sum(trials["final/validation/accuracy"][:3]) / 3
+    assert adam["trials"] == 3
+    assert mean > 0
+    curve = found.curves["train/loss"]
+    assert {len(column) for column in curve.values()} == {len(curve["trial"])}
+    assert curve["step"][curve["trial"] == 1].tolist() == list(range(1, 7))
+    assert curve["epoch"].max() == 2
+    steps, losses = found.curve("validation/loss", 2)
+    assert steps == [3, 6]
+    assert losses[-1] == pytest.approx(trials["final/validation/loss"][2])
+    # A trial has points as far as it came.
+    assert len(found.curve("train/loss", 4)[0]) < 6
+    with pytest.raises(RunError, match="has no curve 'train/los'"):
+        found.curve("train/los", 0)
+    with pytest.raises(RunError, match="there is no trial 6"):
+        found.curve("train/loss", 6)
+
+
+def test_loading_a_comparison_that_is_not_finished(tmp_path: Path) -> None:
+    folder = tmp_path / "demo" / "20260101-120000-c6-bcdf"
+    folder.mkdir(parents=True)
+    (folder / "comparison.yaml").write_text("")
+    found = lossbench.load(folder)
+    assert isinstance(found, ComparisonRun)
+    with pytest.raises(RunError, match=r"has no trials\.csv: it did not come to its end"):
+        _ = found.trials
+    with pytest.raises(RunError, match="there is no run 'nothing'"):
+        lossbench.load("nothing", runs_dir=tmp_path)
 
 
 def test_training_from_a_mapping(tmp_path: Path) -> None:

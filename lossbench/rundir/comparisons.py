@@ -188,13 +188,13 @@ def export(directory: ComparisonDirectory, form: str) -> str:
             "status": status_of(directory),
             "record": {key: record.get(key) for key in EXPORTED},
             "summary": directory.read_summary(),
-            "trials": [{key: _value(text) for key, text in row.items()} for row in rows],
+            "trials": [{key: cell_value(text) for key, text in row.items()} for row in rows],
             "curves": {name: np.asarray(values).tolist() for name, values in arrays.items()},
         }
     )
 
 
-def _value(text: str) -> Any:
+def cell_value(text: str) -> Any:
     """Return what a cell of trials.csv holds: a number, true or false, text, or nothing."""
     if text in ("True", "False", ""):
         return {"True": True, "False": False, "": None}[text]
