@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from lossbench.errors import RunError, StorageError, UsageError
 from lossbench.rundir import directory as rundir
@@ -467,6 +468,48 @@ def test_the_table_has_every_column() -> None:
         "2,validation,,,current,1.0",
     ]
     assert records.csv_text([]) == "\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.float32(0.1), "0.100000001"),
+        (np.float32(1 / 3), "0.333333343"),
+        (1.0, "1.0"),
+        (-170.0, "-170.0"),
+        (1e-7, "1e-07"),
+        (3.4e38, "3.4e+38"),
+        (float("nan"), ""),
+        (float("inf"), ""),
+        (float("-inf"), ""),
+    ],
+)
+def test_short_numbers_have_what_a_float32_has(value, text):
+    assert records.short_numbers([value, 0.5]) == [text, "0.5"]
+    assert records.short_numbers([]) == []
+
+
+@given(arrays(np.float32, 5, elements=st.floats(width=32, allow_nan=False, allow_infinity=False)))
+def test_short_numbers_read_back_as_the_same_float32(values):
+    read = [np.float32(float(text)) for text in records.short_numbers(values)]
+    np.testing.assert_array_equal(read, values)
+
+
+cells = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\0")), max_size=4)
+
+
+@given(cells)
+def test_columns_come_back_from_csv(column):
+    columns = {"trial": tuple(str(row) for row in range(len(column))), "name": tuple(column)}
+    assert records.columns_of_csv(records.csv_of_columns(columns)) == columns
+
+
+def test_a_row_of_another_length_is_damage():
+    assert records.csv_of_columns({"a": [1, None], "b": [True, "x,y"]}) == 'a,b\n1,True\n,"x,y"\n'
+    with pytest.raises(ValueError, match="row 2 has 1 cells, there are 2 columns"):
+        records.columns_of_csv("a,b\n1,2\n3\n")
+    with pytest.raises(ValueError, match="empty"):
+        records.columns_of_csv("")
 
 
 def test_a_cut_off_last_line_is_no_row_and_a_damaged_one_is_named(tmp_path: Path) -> None:

@@ -4,11 +4,10 @@ A comparison of last month enters here, and takes the same path as one that has 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from lossbench.analysis.runs import run_table
-from lossbench.analysis.table import Contender, Metric, Table, Trial
+from lossbench.analysis.table import Contender, Metric, Table
 from lossbench.analysis.times import stalled_at
 from lossbench.analysis.traces import Traces
 from lossbench.errors import RunError, UsageError
@@ -31,10 +30,10 @@ def comparison_table(directory: ComparisonDirectory) -> Table:
     Raises RunError where a file of it is missing or damaged.
     """
     record = directory.read_record()
-    rows = directory.read_trials()
+    columns = directory.read_trial_columns()
     arrays, _ = directory.read_curves()
     try:
-        return _table(record, rows, arrays)
+        return _table(record, columns, arrays)
     except (KeyError, IndexError, TypeError, ValueError, UsageError) as error:
         why = f"there is no {error}" if isinstance(error, KeyError) else str(error)
         raise RunError(
@@ -44,58 +43,63 @@ def comparison_table(directory: ComparisonDirectory) -> Table:
 
 
 def _table(
-    record: Mapping[str, Any], rows: Sequence[Mapping[str, str]], arrays: Mapping[str, Any]
+    record: Mapping[str, Any], columns: Mapping[str, Sequence[str]], arrays: Mapping[str, Any]
 ) -> Table:
-    chosen = [index for index, row in enumerate(rows) if row.get("role") != DEFAULT]
-    columns = _Columns.of(rows[0] if rows else ())
-    trials = [_trial(rows[index], columns) for index in chosen]
-    traces = _traces(arrays, chosen, len(rows))
-    levels = np.array([_number(rows[index].get("uninformed")) for index in chosen])
-    trials = _with_stalls(trials, traces, levels)
-    lower = record["lower_is_better"]
-    names = dict.fromkeys([*traces, *(n for trial in trials for n in (*trial.final, *trial.best))])
-    floors = record.get("floors", {})
-    metrics = [
-        Metric(name, lower.get(name.rpartition("/")[2], True), floors=floors.get(name, {}))
-        for name in names
-    ]
-    contenders = [Contender(**described) for described in record["contenders"]]
-    return Table.from_trials(trials, contenders, metrics, traces)
-
-
-def _trial(row: Mapping[str, str], values: "_Columns") -> Trial:
-    status = row["status"]
-    return Trial(
-        contender=row["contender"],
-        seed=int(row["seed"]),
-        problem=row["problem"],
+    trials = len(columns["trial"])
+    roles = columns.get("role", [""] * trials)
+    chosen = np.array([row for row, role in enumerate(roles) if role != DEFAULT], dtype=np.int64)
+    texts = {name: np.array(column, dtype=object)[chosen] for name, column in columns.items()}
+    traces = _traces(arrays, chosen, trials)
+    # Test data are looked at once, with the best weights: that is their end.
+    finals = {
+        name: name.partition("/")[2] for name in texts if name.startswith((FINAL, f"{BEST}test/"))
+    }
+    bests = {name: name.partition("/")[2] for name in texts if name.startswith(BEST)}
+    contenders = tuple(Contender(**described) for described in record["contenders"])
+    problems = tuple(dict.fromkeys(texts["problem"].tolist())) or ("",)
+    status, failed_at = texts["status"], np.full(len(chosen), -1, dtype=np.int64)
+    diverged = status == "diverged"
+    failed_at[diverged] = texts["ended"][diverged].astype(np.int64)
+    if "train/loss" in traces:
+        levels = _numbers(texts["uninformed"]) if "uninformed" in texts else np.nan
+        since = stalled_at(traces["train/loss"], levels)
+        stalled = (since >= 0) & (status == "done")
+        failed_at[stalled], status[stalled] = since[stalled], "stalled"
+    return Table(
+        contenders=contenders,
+        metrics=_metrics(record, dict.fromkeys([*traces, *finals.values(), *bests.values()])),
+        contender=_places(texts["contender"], [contender.name for contender in contenders]),
+        seed=texts["seed"].astype(np.int64),
+        problem=_places(texts["problem"], problems),
         status=status,
-        failed_at=int(row["ended"]) if status == "diverged" else None,
-        final={metric: _number(row[column]) for column, metric in values.final},
-        best={metric: _number(row[column]) for column, metric in values.best},
+        failed_at=failed_at,
+        final={metric: _numbers(texts[name]) for name, metric in finals.items()},
+        best={metric: _numbers(texts[name]) for name, metric in bests.items()},
+        traces=traces,
+        problems=problems,
     )
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """The columns of trials.csv that hold values, with their metrics."""
-
-    final: Sequence[tuple[str, str]]
-    best: Sequence[tuple[str, str]]
-
-    @classmethod
-    def of(cls, names: Iterable[str]) -> "_Columns":
-        """Find them. Test data are looked at once, with the best weights: that is their end."""
-        pairs = [(name, name.partition("/")[2]) for name in names]
-        final = [pair for pair in pairs if pair[0].startswith((FINAL, f"{BEST}test/"))]
-        return cls(final, [pair for pair in pairs if pair[0].startswith(BEST)])
+def _metrics(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Metric]:
+    lower, floors = record["lower_is_better"], record.get("floors", {})
+    return {
+        name: Metric(name, lower.get(name.rpartition("/")[2], True), floors=floors.get(name, {}))
+        for name in names
+    }
 
 
-def _number(text: str | None) -> float:
-    return float(text) if text else float("nan")
+def _places(column: Any, names: Sequence[str]) -> Any:
+    """Return for each name of a column where it stands among all."""
+    places = {name: place for place, name in enumerate(names)}
+    return np.array([places[name] for name in column.tolist()], dtype=np.int64)
 
 
-def _traces(arrays: Mapping[str, Any], chosen: Sequence[int], trials: int) -> dict[str, Traces]:
+def _numbers(column: Any) -> Any:
+    """Return a column of text as numbers; an empty cell is NaN."""
+    return np.array([float(text) if text else np.nan for text in column.tolist()], dtype=np.float64)
+
+
+def _traces(arrays: Mapping[str, Any], chosen: Any, trials: int) -> dict[str, Traces]:
     found = {}
     for name, values in arrays.items():
         if not name.startswith(CURVE):
@@ -107,24 +111,10 @@ def _traces(arrays: Mapping[str, Any], chosen: Sequence[int], trials: int) -> di
         steps, epochs = (_axis(arrays, f"{kind}/{split}", chosen) for kind in ("steps", "epochs"))
         window = WINDOW if split == "train" else 1
         window = max(1, min(window, values.shape[1] // 5))
-        found[metric] = Traces(steps, values[list(chosen)], epochs, window)
+        found[metric] = Traces(steps, values[chosen], epochs, window)
     return found
 
 
-def _axis(arrays: Mapping[str, Any], name: str, chosen: Sequence[int]) -> Any:
+def _axis(arrays: Mapping[str, Any], name: str, chosen: Any) -> Any:
     axis = arrays[name]
-    return axis if axis.ndim == 1 else axis[list(chosen)]
-
-
-def _with_stalls(trials: Sequence[Trial], traces: Mapping[str, Traces], levels: Any) -> list[Trial]:
-    """Mark the trials whose training loss stayed where no input is needed."""
-    curve = traces.get("train/loss")
-    if curve is None:
-        return list(trials)
-    found = list(trials)
-    for level in np.unique(levels[np.isfinite(levels)]):
-        since = stalled_at(curve, float(level))
-        for index in np.flatnonzero((since >= 0) & (levels == level)):
-            if found[index].status == "done":
-                found[index] = replace(found[index], status="stalled", failed_at=int(since[index]))
-    return found
+    return axis if axis.ndim == 1 else axis[chosen]

@@ -9,7 +9,6 @@ A killed comparison goes on with the pieces that are missing.
 """
 
 import contextlib
-import csv
 import json
 import re
 import shlex
@@ -23,7 +22,7 @@ from lossbench.errors import RunError, nearest
 from lossbench.lazy import LazyModule, np
 from lossbench.rundir import folders, storage
 from lossbench.rundir.directory import RUNS, RunDirectory
-from lossbench.rundir.records import Row, csv_text, json_text
+from lossbench.rundir.records import columns_of_csv, csv_of_columns, json_text
 
 safetensors_numpy: Any = LazyModule("safetensors.numpy")
 
@@ -140,14 +139,20 @@ class ComparisonDirectory:
 
     # --- the whole ----------------------------------------------------------------------------
 
-    def write_trials(self, rows: Sequence[Row]) -> None:
-        """Write trials.csv."""
-        storage.replace(self.trials, csv_text(rows).encode())
+    def write_trials(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Write trials.csv, a row per trial."""
+        storage.replace(self.trials, csv_of_columns(columns).encode())
+
+    def read_trial_columns(self) -> dict[str, tuple[str, ...]]:
+        """Return the columns of trials.csv as text. Raises RunError where it is missing."""
+        with self._reading(self.trials):
+            return columns_of_csv(self.trials.read_bytes().decode())
 
     def read_trials(self) -> list[dict[str, str]]:
         """Return the rows of trials.csv as text. Raises RunError where it is missing."""
-        with self._reading(self.trials):
-            return list(csv.DictReader(self.trials.read_text().splitlines()))
+        columns = self.read_trial_columns()
+        rows = zip(*columns.values(), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def write_curves(self, arrays: Arrays, facts: Mapping[str, Any]) -> None:
         """Write curves.safetensors."""

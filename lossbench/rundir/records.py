@@ -66,6 +66,19 @@ def numbers(values: Any) -> list[str]:
     return texts
 
 
+def short_numbers(values: Any) -> list[str]:
+    """Return each number with at most the nine digits of a float32, "" where it is not finite.
+
+    What has neither a point nor an exponent gets one: a column of floats reads as such.
+    """
+    listed = np.asarray(values, dtype=np.float64).tolist()
+    texts = ("%.9g " * len(listed) % tuple(listed)).split()
+    return [
+        text if "." in text or "e" in text else "" if text[-1] in "nf" else f"{text}.0"
+        for text in texts
+    ]
+
+
 def row_text(opening: str, values: Mapping[str, str]) -> str:
     """Return a row: `opening` (`"step": 1, ...`) and named texts of `numbers`, as strict JSON."""
     parts = [opening]
@@ -93,6 +106,28 @@ def csv_text(rows: Sequence[Row]) -> str:
         nonfinite = row.get("nonfinite", {})
         writer.writerow([nonfinite.get(key, row.get(key)) for key in columns])
     return buffer.getvalue()
+
+
+def csv_of_columns(columns: Mapping[str, Sequence[Any]]) -> str:
+    """Return columns of one length as CSV; none is an empty cell."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return buffer.getvalue()
+
+
+def columns_of_csv(text: str) -> dict[str, tuple[str, ...]]:
+    """Return CSV as columns of text. Raises ValueError where it is empty or a row too short."""
+    if not text:
+        raise ValueError("it is empty")
+    head, *rows = csv.reader(io.StringIO(text, newline=""))
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(head):
+            raise ValueError(f"row {number} has {len(row)} cells, there are {len(head)} columns")
+    if not rows:
+        return dict.fromkeys(head, ())
+    return dict(zip(head, zip(*rows, strict=True), strict=True))
 
 
 def columns_of(rows: Iterable[Row]) -> dict[str, list[Any]]:

@@ -1,11 +1,11 @@
 """The pieces of a comparison as arrays that are stored, and put together to the whole."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lossbench.lazy import np
+from lossbench.rundir.records import short_numbers
 
 if TYPE_CHECKING:
     from lossbench.training.chunks import ChunkResult
@@ -53,12 +53,19 @@ class Pieces:
         """Return the number of trials in the pieces."""
         return sum(len(arrays["trials"]) for arrays in self.arrays)
 
-    def outcomes(self) -> dict[int, dict[str, Any]]:
-        """Return what became of each trial, by its number: flat, the columns of trials.csv."""
-        return {
-            number: found
-            for arrays, facts in zip(self.arrays, self.facts, strict=True)
-            for number, found in _outcomes(arrays, facts)
+    def outcomes(self, trials: Sequence[int]) -> dict[str, list[Any]]:
+        """Return what became of these trials: columns of trials.csv, values as text."""
+        found: dict[str, Any] = {}
+        for arrays, facts, rows, places in self._among(trials):
+            for name, column in _outcomes(arrays, facts).items():
+                if name not in found:
+                    empty = None if column.dtype == object else np.nan
+                    found[name] = np.full(len(trials), empty, dtype=column.dtype)
+                found[name][places] = column[rows]
+        known = [name for name in found if not name.startswith((FINAL, BEST))]
+        measured = sorted(found.keys() - set(known), key=lambda name: (name.startswith(BEST), name))
+        return {name: found[name].tolist() for name in known} | {
+            name: short_numbers(found[name]) for name in measured
         }
 
     def final(self, metric: str, trials: Sequence[int]) -> list[float]:
@@ -103,21 +110,21 @@ class Pieces:
                 yield arrays, facts, rows, at[rows]
 
 
-def _outcomes(arrays: Arrays, facts: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield a piece's trials: their numbers, and what became of them."""
-    plan = facts["facts"].get("plan", {})
-    columns: dict[str, Sequence[Any]] = {
+def _outcomes(arrays: Arrays, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what became of a piece's trials: a column for each fact, a number for each value."""
+    fused = facts["facts"].get("plan", {}).get("step") == "fused"
+    told: dict[str, Sequence[Any]] = {
         "status": facts["status"],
         "ended": arrays["ended"].tolist(),
         "detail": [text or None for text in facts["detail"]],
-        "fused": [plan.get("step") == "fused"] * len(arrays["trials"]),
+        "fused": [fused] * len(arrays["trials"]),
         "best_step": arrays["best_step"].tolist(),
     }
-    for opening in (FINAL, BEST):
-        for name in sorted(name for name in arrays if name.startswith(opening)):
-            columns[name] = [shortest(value) for value in arrays[name].tolist()]
-    for number, *row in zip(arrays["trials"].tolist(), *columns.values(), strict=True):
-        yield number, dict(zip(columns, row, strict=True))
+    return {name: np.array(column, dtype=object) for name, column in told.items()} | {
+        name: values.astype(np.float64)
+        for name, values in arrays.items()
+        if name.startswith((FINAL, BEST))
+    }
 
 
 def _axis(axes: Sequence[tuple[Any, Any]], trials: int) -> Any:
@@ -129,8 +136,3 @@ def _axis(axes: Sequence[tuple[Any, Any]], trials: int) -> Any:
     for axis, places in axes:
         whole[places, : len(axis)] = axis
     return whole
-
-
-def shortest(value: float) -> float | None:
-    """Return a number with the digits that a float32 has, none where it is not a number."""
-    return float(f"{value:.9g}") if math.isfinite(value) else None

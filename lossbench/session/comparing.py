@@ -296,8 +296,8 @@ class ComparisonSession:
         directory, spec = self.directory, self.spec
         judging.describe_end(self._record, spec, self.stage, found)
         directory.write_record(self._record)
-        rows = judging.write_whole(directory, spec, self.stage, pieces)
-        table, comparison, summary = judging.judge(directory, spec, rows, found)
+        columns = judging.write_whole(directory, spec, self.stage, pieces)
+        table, comparison, summary = judging.judge(directory, spec, columns, found)
         self._end("done", None)
         directory.remove_pieces()
         seconds = self._record["seconds"]

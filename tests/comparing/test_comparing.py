@@ -2,6 +2,7 @@
 trained, and what fails is a result."""
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,8 @@ def test_a_tuned_comparison_trains_what_was_chosen_and_the_defaults_beside(tmp_p
         rate = search["chosen"]["optimizer.lr"]
         assert {float(row["optimizer.lr"]) for row in tuned} == {rate}
         assert bool(default) == (rate != search["default"]["optimizer.lr"])
+        came_to = [float(row["final/validation/loss"]) for row in default]
+        assert search["default_median"] == (median(came_to) if default else None)
         assert search["score"] == max(tried["score"] for tried in search["tried"])
         assert search["tried"][0]["optimizer.lr"] == search["default"]["optimizer.lr"]
     assert len(result.table) == 12  # defaults are told beside, they are no trials of the table
