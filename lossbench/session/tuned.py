@@ -75,6 +75,7 @@ def chosen_trials(
     """
     lower = _aims_low(spec)
     choices: dict[Cell, Tuned] = {}
+    measured: dict[Cell, list[list[float]]] = {}
     runs: dict[Cell, RunSpec] = {}
     for cell in spec.firsts():
         own = [t for t in searched if (t.contender, t.problem) == (cell.contender, cell.problem)]
@@ -84,6 +85,7 @@ def chosen_trials(
         rows = [values[index * per : (index + 1) * per] for index in range(len(tried))]
         found = choose(tried, rows, lower_is_better=lower)
         choices[cell.contender, cell.problem] = found
+        measured[cell.contender, cell.problem] = rows
         runs[cell.contender, cell.problem] = _with(cell.spec, found.choice)
     trials, defaults = list[Trial](), list[Trial]()
     for trial in spec.trials:
@@ -106,8 +108,10 @@ def chosen_trials(
             "edges": dict(found.edges),
             "usable": found.usable,
             "tried": [
-                {**candidate, "score": value}
-                for candidate, value in zip(found.candidates, found.scores, strict=True)
+                {**candidate, "score": value, "values": row}
+                for candidate, value, row in zip(
+                    found.candidates, found.scores, measured[contender, problem], strict=True
+                )
             ],
         }
         for (contender, problem), found in choices.items()

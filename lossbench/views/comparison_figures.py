@@ -101,6 +101,8 @@ def sensitivity_figure(told: Compared) -> Figure | None:
     cells = [(key, problem) for problem in told.table.problems for key in keys]
     panels = [_sensitivity_panel(told, key, problem) for key, problem in cells[:MOST_PANELS]]
     note = "a point for every value tried: the median over the tuning seeds"
+    if any(dots.symbol == "tried" for panel in panels for dots in panel.dots):
+        note += "; light dots: its seeds"
     if any(dots.symbol == "lost" for panel in panels for dots in panel.dots):
         note += "; crosses at the top: diverged"
     return Figure(tuple(panels), title=told.name, note=note)
@@ -115,6 +117,7 @@ def _sensitivity_panel(told: Compared, key: str, problem: str) -> Panel:
         kept = [(value, float(score)) for value, score in tried if _is_finite(score)]
         lost = tuple(value for value, score in tried if not _is_finite(score))
         x, y = tuple(value for value, _ in kept), tuple(score for _, score in kept)
+        dots += _seeds(search, key, hue)
         several = len(search["default"]) > 1
         if several:
             dots.append(Dots(x, y, "end", name, hue))
@@ -136,6 +139,18 @@ def _sensitivity_panel(told: Compared, key: str, problem: str) -> Panel:
         log_x=True,
         log_y=logarithmic,
     )
+
+
+def _seeds(search: Mapping[str, Any], key: str, hue: int) -> list[Dots]:
+    """Return what each seed of the search came to; those that diverged count in the median."""
+    found = [
+        (float(item[key]), float(value))
+        for item in search["tried"]
+        for value in item.get("values", ())
+        if _is_finite(value)
+    ]
+    x, y = tuple(x for x, _ in found), tuple(y for _, y in found)
+    return [Dots(x, y, "tried", "", hue)] if found else []
 
 
 def _marked(search: Mapping[str, Any], key: str, hue: int) -> list[Dots]:

@@ -11,9 +11,10 @@ Role = Literal["raw", "trend", "evaluations", "path", "steps"]
 """How a line is meant: single batches (light, behind), their course, measured points, a walk over a
 landscape, or a staircase that keeps its height until the next point."""
 
-Symbol = Literal["seed", "choice", "default", "lost", "start", "end", "minimum"]
-"""What a point stands for: one seed, a tuned choice, a default, a value that is infinitely bad
-(drawn at the edge), the beginning or end of a path, a known minimum."""
+Symbol = Literal["seed", "tried", "choice", "default", "lost", "start", "end", "minimum"]
+"""What a point stands for: one seed, a seed of the search (light), a tuned choice, a
+default, a value that is infinitely bad (drawn at the edge), the beginning or end of a path, a known
+minimum."""
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,9 @@ def test_a_tuned_comparison_trains_what_was_chosen_and_the_defaults_beside(tmp_p
         assert search["default_median"] == (median(came_to) if default else None)
         assert search["score"] == max(tried["score"] for tried in search["tried"])
         assert search["tried"][0]["optimizer.lr"] == search["default"]["optimizer.lr"]
+        for tried in search["tried"]:
+            assert len(tried["values"]) == 2
+            assert tried["score"] == pytest.approx(median(tried["values"]))
     assert len(result.table) == 12  # defaults are told beside, they are no trials of the table
 
 
@@ -167,6 +170,7 @@ def test_a_candidate_that_diverges_is_never_chosen(tmp_path):
     )
     search = next(found for found in result.summary["tuned"] if found["contender"] == "SGD")
     assert search["tried"][0]["score"] is None  # infinite
+    assert search["tried"][0]["values"] == [None, None]
     assert search["chosen"]["optimizer.lr"] < 1
     assert (result.table.status == "done").all()
 

@@ -230,6 +230,25 @@ def test_sensitivity_runs_along_the_tuned_key_with_choice_and_default_marked() -
     assert list(crosses.get_xdata()) == [1.0]
 
 
+def test_the_seeds_of_the_search_lie_as_light_dots_around_their_median() -> None:
+    values = [[0.9, 1.0, 1.2], [0.01, 0.005, 0.02], [0.3, 0.3, 0.3], [2.0, None, None]]
+    tried = [{**item, "values": row} for item, row in zip(SEARCH["tried"], values, strict=True)]
+    figure = sensitivity_figure(told(tuned=[SEARCH | {"tried": tried}]))
+    assert figure is not None
+    (dots,) = [dots for dots in panel_of(figure).dots if dots.symbol == "tried"]
+    # Of the value at which two of three seeds diverged, the third is drawn.
+    assert dots.x == (0.001,) * 3 + (0.1,) * 3 + (0.01,) * 3 + (1.0,)
+    assert dots.y == (0.9, 1.0, 1.2, 0.01, 0.005, 0.02, 0.3, 0.3, 0.3, 2.0)
+    assert "light dots: its seeds" in figure.note
+    drawn = draw.render(figure).axes[0].get_lines()
+    (light,) = [line for line in drawn if len(line.get_xdata()) == len(dots.x)]
+    assert light.get_alpha() < 0.5
+    assert light.get_linestyle() == "None"
+    earlier = sensitivity_figure(told(tuned=[SEARCH]))  # recorded before seeds were
+    assert earlier is not None
+    assert "light" not in earlier.note
+
+
 def test_without_tuning_there_is_no_sensitivity_and_one_problem_has_no_profile() -> None:
     assert sensitivity_figure(told()) is None
     assert profiles_figure(told()) is None

@@ -28,6 +28,7 @@ GREY, DARK = "#555555", "#222222"
 
 SYMBOLS: Mapping[Symbol, dict[str, Any]] = {
     "seed": {"marker": "o", "markersize": 3.2, "alpha": 0.55, "markeredgewidth": 0, "zorder": 2.5},
+    "tried": {"marker": "o", "markersize": 2.8, "alpha": 0.35, "markeredgewidth": 0, "zorder": 2.4},
     "choice": {
         "marker": "o", "markersize": 8, "markerfacecolor": "none", "markeredgecolor": DARK,
         "markeredgewidth": 1.0, "zorder": 5, "clip_on": False,
