@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lossbench.training import build
     from lossbench.training import uninformed as levels
     from lossbench.training.chunks import Work
+    from lossbench.training.job import Job
     from lossbench.training.survey import Survey
 else:
     build = LazyModule("lossbench.training.build")
@@ -125,7 +126,7 @@ def contenders(
     on: dict[str, list[tuple[Trial, Survey]]] = {}
     for trial, survey in _cells(trials, work):
         on.setdefault(trial.contender, []).append((trial, survey))
-    described, began = [], time.monotonic()
+    described, timer, began = [], _Timer(), time.monotonic()
     for name in spec.contenders:
         trial, survey = on[name][0]
         searches = [search for search in found.values() if search["contender"] == name]
@@ -138,7 +139,7 @@ def contenders(
                 "rate": rates.pop() if len(rates) == 1 else None,
                 "tuned": any(tune.key == RATE for tune in spec.tune),
                 "rate_at_edge": any(RATE in search["edges"] for search in searches),
-                "seconds_per_step": _seconds_per_step(trial.spec, survey) if timed else None,
+                "seconds_per_step": timer.seconds_per_step(trial.spec, survey) if timed else None,
                 "data": "" if several else survey.prepared.fingerprint,
                 "steps": None
                 if several
@@ -148,21 +149,31 @@ def contenders(
     return described
 
 
-def _seconds_per_step(spec: RunSpec, survey: "Survey") -> float | None:
-    """Return what one step costs this contender alone: seconds in a shared step mean nothing."""
-    try:
-        job = build.build([spec], None, survey)
-        batches = next(job.order.epoch(1))
-        seconds = []
-        for number in range(1, TIMED_STEPS + 1):
-            step = min(number, job.total_steps)
-            rate, momentum = job.rates.at(step), job.rates.momentum(step)
-            begun = time.perf_counter()
-            job.step.train(batches, step, rate, momentum).cpu()
-            seconds.append(time.perf_counter() - begun)
-    except Exception:
-        return None  # it failed in training as well, and that is told there
-    return float(f"{sorted(seconds)[len(seconds) // 2]:.4g}")
+class _Timer:
+    """Measures what one step costs a contender alone: seconds in a shared step mean nothing.
+
+    Contenders that compute the same gradients share their trace, which costs more than the steps.
+    """
+
+    def __init__(self) -> None:
+        self._before: Job | None = None
+
+    def seconds_per_step(self, spec: RunSpec, survey: "Survey") -> float | None:
+        """Return the median of a few steps; none where training fails, which is told there."""
+        try:
+            job = build.build([spec], None, survey, like=self._before)
+            batches = next(job.order.epoch(1))
+            seconds = []
+            for number in range(1, TIMED_STEPS + 1):
+                step = min(number, job.total_steps)
+                rate, momentum = job.rates.at(step), job.rates.momentum(step)
+                begun = time.perf_counter()
+                job.step.train(batches, step, rate, momentum).cpu()
+                seconds.append(time.perf_counter() - begun)
+        except Exception:
+            return None
+        self._before = job
+        return float(f"{sorted(seconds)[len(seconds) // 2]:.4g}")
 
 
 def shown(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """From RunSpecs to a Job: the step, the rates and the data of a group, on their device."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from lossbench.plugins import resolve, user_code
 from lossbench.training.applied import applied
 from lossbench.training.data import Prepared
 from lossbench.training.device import choose_device
-from lossbench.training.fused import FusedStep
+from lossbench.training.fused import FusedStep, Graph
 from lossbench.training.generators import seed_everything
 from lossbench.training.groups import group_key, needs_plain
 from lossbench.training.job import Job
@@ -27,12 +27,19 @@ from lossbench.training.survey import Survey, survey
 from lossbench.training.update import Optimizer
 
 
-def build(specs: Sequence[RunSpec], plan: Plan | None = None, found: Survey | None = None) -> Job:
+def build(
+    specs: Sequence[RunSpec],
+    plan: Plan | None = None,
+    found: Survey | None = None,
+    *,
+    like: Job | None = None,
+) -> Job:
     """Make a group of trials ready to train.
 
     The trials may differ in what `groups.group_key` leaves open: seed, optimizer, schedule, and
     `float` knobs. A plan that is given (by a resume, by a comparison) is kept, and so is a survey
-    of the group; otherwise they are made here.
+    of the group; otherwise they are made here. Where the job `like` computes the same gradients,
+    its traces serve this one too: they are most of what building costs.
     Raises UsageError (or DataError, MissingError) where something does not fit.
     """
     specs = tuple(specs)
@@ -40,10 +47,10 @@ def build(specs: Sequence[RunSpec], plan: Plan | None = None, found: Survey | No
         raise UsageError("these trials cannot be computed together: more than floats differ")
     found = survey(specs[0]) if found is None else found
     with user_code(*specs[0].own_files()):
-        return _build(specs, found, plan)
+        return _build(specs, found, plan, like)
 
 
-def _build(specs: tuple[RunSpec, ...], found: Survey, plan: Plan | None) -> Job:
+def _build(specs: tuple[RunSpec, ...], found: Survey, plan: Plan | None, like: Job | None) -> Job:
     train = specs[0].train
     monitor, watched = _monitored(specs, found.prepared, found.metrics)
     optimizers = found.parts.optimizers(specs)
@@ -51,7 +58,7 @@ def _build(specs: tuple[RunSpec, ...], found: Survey, plan: Plan | None) -> Job:
     device = torch.device(plan.device)
     order = found.order.of([spec.train.seed for spec in specs], device)
     splits = {name: split.to(device) for name, split in found.splits.items()}
-    step, plan = _step(specs, found, optimizers, splits["train"], order, plan)
+    step, plan = _step(specs, found, optimizers, splits["train"], order, plan, like)
     return Job(
         specs=specs,
         plan=plan,
@@ -145,6 +152,7 @@ def _step(
     split: Split,
     order: Order,
     plan: Plan,
+    like: Job | None,
 ) -> tuple[Step, Plan]:
     """Make the step that the plan asks for; what `vmap` refuses takes the plain one."""
     train, parts = specs[0].train, found.parts
@@ -163,6 +171,7 @@ def _step(
         try:
             widest = max(1, found.sizes.largest_activation // max(uses))
             options = clip | {"batch_sizes": uses, "widest": widest}
+            options["graphs"] = _shared_graphs(specs, plan, like)
             return FusedStep(model, stack, optimizers, seeds, split, **options), plan
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
@@ -173,6 +182,22 @@ def _step(
     model = parts.of(specs[0]).model(specs[0].train.seed).to(device)
     plain = PlainStep(model, optimizers[0], specs[0].train.seed, split, amp=train.amp, **clip)
     return plain, plan
+
+
+def _shared_graphs(
+    specs: Sequence[RunSpec], plan: Plan, like: Job | None
+) -> Mapping[int, Graph] | None:
+    """Return the traces of another job where only the updates and the seeds are others."""
+    if like is None or not isinstance(like.step, FusedStep) or plan.device != like.plan.device:
+        return None
+    same = [_computed(spec) for spec in specs] == [_computed(spec) for spec in like.specs]
+    return like.step.graphs if same else None
+
+
+def _computed(spec: RunSpec) -> tuple[Any, ...]:
+    """Return what makes loss and gradients of a run, given its weights and a batch."""
+    train = replace(spec.train, seed=0)
+    return spec.dataset, spec.network, spec.activation, spec.loss, train
 
 
 def _rates(specs: Sequence[RunSpec], optimizers: Sequence[Optimizer], order: Order) -> Rates:

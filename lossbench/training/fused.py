@@ -31,6 +31,10 @@ EVALUATE_BLOCK = 500_000
 and still outweigh what a call of `vmap` costs."""
 
 
+Graph = Callable[..., tuple[Tensor, ...]]
+"""What gives loss and gradients of one batch: weights, buffers and batch in, by `_compute`."""
+
+
 class FusedStep:
     """Trains a group of trials at once; see `Step` for what it promises."""
 
@@ -47,7 +51,9 @@ class FusedStep:
         accumulate: int = 1,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        graphs: Mapping[int, Graph] | None = None,
     ) -> None:
+        """Take what is to be trained; `graphs` are those of a step that computes the same."""
         self.trials = stack.trials
         self.note: str | None = None
         self._model = model
@@ -62,7 +68,7 @@ class FusedStep:
         self._buffers = list(stack.buffers)
         self._split = split
         self._widest = widest
-        self._graphs: dict[int, Callable[..., tuple[Tensor, ...]]] = {}
+        self.graphs: dict[int, Graph] = dict(graphs or {})
         self._best = _Kept.of(stack)
         # Trials that stopped: their rows go on being computed, but these are their weights.
         self._frozen = _Kept.of(stack)
@@ -71,7 +77,8 @@ class FusedStep:
         # A model that `vmap` refuses is refused here, before anything is trained.
         self._compute(*(tensor.clone() for tensor in self._example(max(batch_sizes))))
         for size, count in batch_sizes.items():
-            self._graphs[size] = self._graph(size) if count >= TRACE_FROM else self._compute
+            if size not in self.graphs:
+                self.graphs[size] = self._graph(size) if count >= TRACE_FROM else self._compute
 
     def train(
         self, batches: Sequence[Tensor], step: int, rate: Rate, momentum: Rate | None
@@ -94,7 +101,7 @@ class FusedStep:
             self._noise[:, 1] = count
         inputs, target = gather(self._split, rows)
         buffers = (self._stack.buffers[name] for name in self._buffers)
-        return self._graphs[rows.shape[1]](*self._views, *buffers, inputs, target)
+        return self.graphs[rows.shape[1]](*self._views, *buffers, inputs, target)
 
     def _accumulated(self, batches: Sequence[Tensor], step: int) -> tuple[Tensor, Tensor]:
         """Return loss and gradients of several batches, as one batch of all their samples has them.
@@ -134,7 +141,7 @@ class FusedStep:
             return total.detach(), weight.detach(), flat
         return loss.detach(), flat
 
-    def _graph(self, size: int) -> Callable[..., tuple[Tensor, ...]]:
+    def _graph(self, size: int) -> Graph:
         """Trace the step for a batch size, holding it against eager `vmap` on two batches."""
         try:
             return trace(self._compute, [self._example(size), self._example(size, first=1)])
