@@ -135,13 +135,26 @@ def _probe(parts: Parts, spec: RunSpec, split: Split, batch_size: int) -> tuple[
 
 
 def _check_values(spec: RunSpec, parts: Parts, raw: Tensor, split: Split) -> None:
-    """Refuse to accumulate a loss of the user's own that is already one value for the batch."""
-    if spec.train.accumulate == 1 or spec.loss.file is None or len(raw) == 1:
+    """Refuse a loss of the user's own whose values belong to nothing.
+
+    A mean over [N, N] values, which come of [N] - [N, 1], would train, and on something else. One
+    value for the batch is good, but cannot be accumulated.
+    """
+    if parts.loss.file is None or len(raw) == 1:
         return
     model = parts.model(spec.train.seed).eval()
+    heads, target = parts.heads.split(raw), split.target[: len(raw)]
     with torch.no_grad():
-        terms = model.loss(parts.heads.split(raw), split.target[: len(raw)])
-    if terms.values.numel() == 1:
+        terms = model.loss(heads, target)
+    count, prediction = terms.values.numel(), heads["prediction"]
+    if terms.weight is None and count not in (1, len(raw), prediction.numel(), target.numel()):
+        raise UsageError(
+            f"{parts.loss.file}:{parts.loss.line}: the loss '{parts.loss.name}' returned {count} "
+            f"values, of shape {list(terms.values.shape)}, for a batch of {len(raw)} samples",
+            hint="return one value per sample or element, or a single one for the batch; "
+            f"the prediction has shape {list(prediction.shape)}, the target {list(target.shape)}",
+        )
+    if spec.train.accumulate > 1 and count == 1:
         raise UsageError(
             f"train.accumulate cannot be used with loss '{parts.loss.name}': it returns one value "
             "for a batch, and how the values of several batches make one is not known",

@@ -314,6 +314,35 @@ def test_only_a_loss_per_sample_can_be_accumulated(returned, tmp_path, own, spec
         build([chosen])
 
 
+@pytest.mark.parametrize(
+    ("returned", "shape"),
+    [
+        ("(prediction - target[:, 0]).abs()", [16, 16]),  # [N, 1] - [N]: every pair
+        ("(prediction - target).abs().mean(dim=0).repeat(3)", [3]),
+        ("prediction.expand(-1, 2)", [16, 2]),
+    ],
+)
+def test_a_loss_whose_values_belong_to_nothing_is_refused(returned, shape, tmp_path, own, spec):
+    file = tmp_path / "mine.py"
+    file.write_text(f"\n\ndef loss(prediction, target):\n    return {returned}\n")
+    with pytest.raises(UsageError) as caught:
+        build([spec(loss=own("loss", file, "loss"))])
+    message, hint = caught.value.message, caught.value.hint or ""
+    assert message.startswith(f"{file}:3: the loss '")
+    assert f"of shape {shape}, for a batch of 16 samples" in message
+    assert "one value per sample or element, or a single one for the batch" in hint
+    assert "the prediction has shape [16, 1], the target [16, 1]" in hint
+
+
+@pytest.mark.parametrize("returned", ["", ".mean()", "[:, 0]", ".mean().view(1)", ".sum(dim=1)"])
+def test_the_values_that_a_loss_of_ones_own_may_return(returned, tmp_path, own, spec):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"def loss(prediction, target):\n    return (prediction - target).abs(){returned}\n"
+    )
+    build([spec(loss=own("loss", file, "loss"))])
+
+
 def test_an_activation_along_the_batch_is_refused(spec, choice):
     with pytest.raises(UsageError, match="goes along the batch"):
         build([spec(activation=choice("activation", "softmax", dim=0))])
