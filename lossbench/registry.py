@@ -139,7 +139,11 @@ class Entry(Generic[Facts]):
             return "prediction", "target"
         heads = getattr(self.facts, "heads", ())
         arguments = inspect.signature(self.function).parameters.values()
-        positional = [a.name for a in arguments if a.kind is not inspect.Parameter.KEYWORD_ONLY]
+        by_position = (
+            inspect.Parameter.POSITIONAL_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        )
+        positional = [a.name for a in arguments if a.kind in by_position]
         return tuple(name for name in positional if name not in heads)
 
     def knob(self, name: str) -> Knob:

@@ -32,7 +32,7 @@ NEAR = 1e-7
 
 def inputs_of(entry: Activation, knobs: Mapping[str, Any], dtype: Any) -> dict[str, Tensor]:
     """Return [rows, CLASSES] inputs of every sort: usual, large, tiny, constant, at kinks."""
-    drawn = {sort: Draw(sort, dtype).real(ROWS, CLASSES) for sort in SORTS}
+    drawn: dict[str, Tensor] = {sort: Draw(sort, dtype).real(ROWS, CLASSES) for sort in SORTS}
     drawn["random"] = 1.5 * drawn["random"]
     points = torch.tensor([*entry.facts.kinks_with(knobs), *SPECIAL], dtype=dtype)
     rows = -(-len(points) // CLASSES)

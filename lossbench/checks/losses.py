@@ -10,9 +10,9 @@ from lossbench.checks.knobs import (
     all_combinations,
     each_knob_varied,
     first_knobs,
+    floats_of,
     is_float,
     said,
-    values_of,
     with_tensors,
 )
 from lossbench.checks.loss_inputs import (
@@ -27,7 +27,7 @@ from lossbench.checks.loss_inputs import (
     terms_of,
     value_and_gradients,
 )
-from lossbench.checks.numbers import number, require_close, require_finite, tolerance
+from lossbench.checks.numbers import number, require_close, tolerance
 from lossbench.components.samples import CLASSES, SORTS, Sort
 from lossbench.kernels import loss_function, reduce
 from lossbench.lazy import Tensor, torch
@@ -126,9 +126,22 @@ def finite(entry: Loss) -> None:
         for sort in SORTS:
             inputs = draw_inputs(entry, knobs, encoding, torch.float32, sort) | part
             for name, tensor in value_and_gradients(entry, knobs, inputs).items():
-                words = f"{_what(name)}, {sort} inputs{said(knobs, entry)}"
-                at = inputs[name] if name else inputs[entry.inputs[0]]
-                require_finite(tensor, at if isinstance(at, torch.Tensor) else tensor, words)
+                _require_finite(tensor, inputs, f"{_what(name)}{said(knobs, entry)}", sort)
+
+
+def _require_finite(tensor: Tensor, inputs: Inputs, words: str, sort: str) -> None:
+    """Make sure that all is finite; says for which prediction and target it is not."""
+    wrong = ~torch.isfinite(tensor)
+    if not bool(wrong.any()):
+        return
+    place = tuple(int(i) for i in wrong.nonzero()[0])
+    value = "NaN" if bool(tensor[place].isnan()) else "infinite"
+    pair = [inputs.get(name) for name in ("prediction", "target")]
+    if all(isinstance(x, torch.Tensor) and x.shape == tensor.shape for x in pair):
+        x, y = (float(part[place]) for part in pair if part is not None)
+        where = f"prediction = {number(x)} and target = {number(y)} (r = {number(x - y)})"
+        raise BrokenError(f"{words} is {value} at {where}")
+    raise BrokenError(f"{words} is {value} for {sort} inputs")
 
 
 @contract("loss")
@@ -221,7 +234,9 @@ def perfection(entry: Loss) -> None:
     """It is declared zero at the target where a perfect prediction costs nothing."""
     if not _twins(entry):
         raise SkippedError("prediction and target are of different kinds")
-    for knobs in each_knob_varied(entry):
+    # What keeps denominators from 0 also keeps a perfect value from being exact.
+    exact = {"eps": 1e-15} if "eps" in first_knobs(entry) else {}
+    for knobs in ({**each, **exact} for each in each_knob_varied(entry)):
         for sort in SORTS:
             target = draw_inputs(entry, knobs, entry.facts.encodings[0], torch.float64, sort)
             perfect = {**target, "prediction": target["target"]}
@@ -231,7 +246,7 @@ def perfection(entry: Loss) -> None:
                 raise BrokenError(
                     f"a perfect prediction costs {number(values.abs().max())}{said(knobs, entry)}"
                 )
-            if not entry.facts.zero_at_target and knobs == first_knobs(entry) and not zero:
+            if not entry.facts.zero_at_target and knobs == first_knobs(entry) | exact and not zero:
                 return
     if not entry.facts.zero_at_target:
         raise BrokenError("a perfect prediction costs nothing: declare zero_at_target")
@@ -304,7 +319,7 @@ def trials(entry: Loss) -> None:
         fixed = {name: value for name, value in each[0].items() if name not in stacked}
         _same_as_alone(entry, base, stacked, fixed, {})
         for knob in filter(is_float, entry.knobs):
-            values = (values_of(knob) * 3)[: len(each)]
+            values = (floats_of(knob) * 3)[: len(each)]
             _same_as_alone(entry, base, stacked, fixed, {knob.name: torch.tensor(values)})
 
 

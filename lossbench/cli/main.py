@@ -1,6 +1,16 @@
 """All commands gathered: importing a file of commands adds them to the application."""
 
-from lossbench.cli import catalogue, check, compare, config, plot, plot_comparison, runs, train
+from lossbench.cli import (
+    catalogue,
+    check,
+    compare,
+    config,
+    evaluate,
+    plot,
+    plot_comparison,
+    runs,
+    train,
+)
 from lossbench.cli.app import run
 
 __all__ = [
@@ -8,6 +18,7 @@ __all__ = [
     "check",
     "compare",
     "config",
+    "evaluate",
     "plot",
     "plot_comparison",
     "run",

@@ -130,6 +130,7 @@ class LossFacts:
     derivative:  (prediction, target, **knobs) -> the analytic derivative of each value by its own
                  prediction, for elementwise losses of a residual or a margin.
     identities:  which others it is, for which knobs.
+    masks:       its targets are masks, one per class, which may be empty.
     sample:      (draw) -> inputs by name, where those drawn by their kind would not do.
     """
 
@@ -156,6 +157,7 @@ class LossFacts:
     detached: str | None = None
     derivative: Callable[..., Any] | None = None
     identities: tuple[Identity, ...] = ()
+    masks: bool = False
     sample: "Callable[[Draw], dict[str, Any]] | None" = None
 
     def prediction_with(self, knobs: Mapping[str, Any]) -> PredictionKind:
@@ -191,32 +193,56 @@ def zeros(*names: str) -> Init:
     return init
 
 
+Scope = Literal["element", "tensor", "model"]
+SCOPES: tuple[Scope, ...] = ("element", "tensor", "model")
+"""How much of a model a rule sees at once, from the least to the most."""
+
+
+def _of_base(evaluate: Callable[..., Any] | None, knobs: Mapping[str, Any]) -> Any:
+    """Return how a wrapper evaluates that has no averages of its own: as its base does."""
+    if evaluate is None:
+        return None
+    return lambda params, state, **_: evaluate(params, state["base"], **knobs)
+
+
+def _with(second_pass: Callable[..., Any] | None, knobs: Mapping[str, Any]) -> Any:
+    """Return where the base takes its second gradient, whatever the wrapper's own knobs."""
+    if second_pass is None:
+        return None
+    return lambda params, grads, **_: second_pass(params, grads, **knobs)
+
+
 @dataclass(frozen=True)
 class OptimizerFacts:
     """What an optimizer declares besides its update rule.
 
     scope:       "element": written for one tensor of any layout, every element by itself;
-                 "tensor": needs one parameter tensor at a time; "model": sums over all of them
-                 (params and grads are then dicts of tensors by name).
+                 "tensor": needs one parameter tensor at a time; "model": sums over all of them,
+                 which lie along the last dimension [..., parameters].
     init:        the first state; its names are those of torch.optim's state where torch has them.
     decoupled:   weight decay shrinks the weights directly instead of joining the gradient (with
                  the default knobs: `decoupled_weight_decay` may say otherwise).
     evaluate:    (params, state, **knobs) -> the weights to evaluate with, where they are others.
+    second_pass: (params, grads, **knobs) -> the weights at which the gradient is taken once more:
+                 the step is then made from `params` with that second gradient. Sums over the model
+                 run over the last dimension, as with scope "model".
     kernel_knobs: (knobs) -> keyword arguments of the torch class, where the names differ.
     matrices_only: it is for 2-D parameters only; the rest go to the optimizer in this knob.
     sparse_gradients: its kernel takes gradients in sparse layout only (`grad.to_sparse()`).
     closure:     asks for the loss several times per step.
     wraps:       the knob that holds the optimizer that makes the steps, for a wrapper: its scope
-                 and rate are that one's (see `resolved`), and `lr: null` means that one's own.
+                 and rate are that one's (see `resolved`), and `lr: null` means that one's own. The
+                 state of the wrapped one is kept under "base".
     check:       (knobs) -> what is wrong, where knobs that are each valid do not go together.
     kernel_only: why there is no formula, where there is none.
     identities:  which others it is, for which knobs.
     """
 
-    scope: Literal["element", "tensor", "model"] = "element"
+    scope: Scope = "element"
     init: Init = field(default_factory=zeros)
     decoupled: bool = False
     evaluate: Callable[..., Any] | None = None
+    second_pass: Callable[..., Any] | None = None
     kernel_knobs: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     matrices_only: str | None = None
     sparse_gradients: bool = False
@@ -232,8 +258,14 @@ class OptimizerFacts:
         if not isinstance(base, Applied):
             return self
         inner = base.facts.resolved(base.knobs)
+        own, below = SCOPES.index(self.scope), SCOPES.index(inner.scope)
         return replace(
-            self, scope=inner.scope, decoupled=inner.decoupled, kernel_only=inner.kernel_only
+            self,
+            scope=SCOPES[max(own, below)],
+            decoupled=inner.decoupled,
+            kernel_only=inner.kernel_only,
+            evaluate=self.evaluate or _of_base(inner.evaluate, base.knobs),
+            second_pass=self.second_pass or _with(inner.second_pass, base.knobs),
         )
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from lossbench.components.declarations import (
     ActivationFacts,
     DatasetFacts,
+    DistanceFacts,
     LayerFacts,
     LossFacts,
     MetricFacts,
@@ -71,6 +72,7 @@ _UNDECLARED: Mapping[str, Kind] = {
         NetworkFacts(), ("inputs", "outputs", "activation"), 2, "(inputs, outputs, activation)"
     ),
     "dataset": Kind(DatasetFacts(target=None), ("seed",), 0, "(seed)"),
+    "distance": Kind(DistanceFacts(), 2, 2, "(x1, x2)"),
     "layer": Kind(LayerFacts(), ("shape",), 1, "(shape)"),
     "optimizer": Kind(OptimizerFacts(), 4, 4, "(params, grads, state, step)"),
     "schedule": Kind(ScheduleFacts(total=True), 3, 3, "(base, step, total)"),
@@ -81,6 +83,7 @@ _FACTS: Mapping[str, type[Any]] = {
     "activation": ActivationFacts,
     "network": NetworkFacts,
     "dataset": DatasetFacts,
+    "distance": DistanceFacts,
     "layer": LayerFacts,
     "optimizer": OptimizerFacts,
     "schedule": ScheduleFacts,
@@ -105,7 +108,11 @@ def outline(reference: str, kind: str, folder: Path) -> Entry[Any]:
     if declared is None:
         _check_call(found, kind, how)
     facts = _facts(found, kind, how, declared)
-    learned = frozenset(getattr(facts, "parameters", None) or ())
+    # What the program fills in itself: further inputs, learned parameters, state, the player.
+    declares = ("inputs", "heads", "parameters", "state")
+    learned = frozenset(name for word in declares for name in getattr(facts, word, None) or ())
+    if getattr(facts, "parts", ()):
+        learned |= {"part"}
     return Entry(
         kind=kind,
         name=canonical(reference, file),

@@ -1,0 +1,1 @@
+"""Components on the user's own numbers: their values and gradients, and expected numbers."""

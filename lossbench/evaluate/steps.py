@@ -1,0 +1,139 @@
+"""Optimizers on given gradients, and schedules at given steps."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lossbench.errors import UsageError
+from lossbench.evaluate.arguments import floats, knobs_from, number_tensor
+from lossbench.lazy import Tensor, torch
+from lossbench.registry import Entry
+
+
+def path(entry: Entry[Any], params: Mapping[str, Any], inputs: Mapping[str, Any]) -> Tensor:
+    """Return a parameter after every step, [steps, ...].
+
+    inputs: `param`, its first value; `grads`, one entry per step, or one that is applied `repeat`
+    times. Raises UsageError where the two do not fit.
+    """
+    unknown = set(inputs) - {"param", "params", "grads", "repeat"}
+    if unknown or not {"grads"} & set(inputs):
+        raise UsageError(
+            f"an optimizer takes param and grads, got {', '.join(sorted(inputs)) or 'nothing'}"
+        )
+    start = floats(number_tensor(inputs.get("param", inputs.get("params")), "param"))
+    grads = _gradients(inputs["grads"], start, inputs.get("repeat"))
+    given = {name: value for name, value in params.items() if name not in ("foreach", "fused")}
+    if entry.facts.kernel_only:
+        return _by_kernel(entry, knobs_from(entry, given), start, grads)
+    return _by_rule(entry, knobs_from(entry, given), start, grads)
+
+
+def _gradients(given: Any, start: Tensor, repeat: Any) -> list[Tensor]:
+    """Return one gradient for each step."""
+    if repeat is not None:
+        if not isinstance(repeat, int) or repeat < 1:
+            raise UsageError(f"repeat must be a whole number of at least 1, got {repeat}")
+        single = floats(number_tensor(given, "grads"))
+        if single.shape != start.shape and len(single) != 1:
+            raise UsageError("repeat applies a single gradient, and there are several")
+        one = single if single.shape == start.shape else single[0]
+        return [_fitting(one, start)] * repeat
+    if not isinstance(given, Sequence):
+        raise UsageError("grads must be a list with one entry for each step")
+    return [
+        _fitting(floats(number_tensor(item, f"grads[{step}]")), start)
+        for step, item in enumerate(given)
+    ]
+
+
+def _fitting(gradient: Tensor, start: Tensor) -> Tensor:
+    if gradient.shape != start.shape:
+        raise UsageError(
+            f"a gradient is {list(gradient.shape)}, and the parameter is {list(start.shape)}"
+        )
+    return gradient
+
+
+def _by_rule(
+    entry: Entry[Any], knobs: dict[str, Any], params: Tensor, grads: Sequence[Tensor]
+) -> Tensor:
+    facts = entry.facts.resolved(knobs)
+    whole = facts.scope == "model"  # its rule takes all tensors by name
+    fixed = {name: value for name, value in knobs.items() if name != "lr"}
+    rate = {"lr": _rate(entry, knobs)} if "lr" in knobs else {}
+    current: Any = {"param": params} if whole else params
+    state = facts.init(current, **fixed)
+    seen = []
+    for step, gradient in enumerate(grads, start=1):
+        given = {"param": gradient} if whole else gradient
+        current, state = entry.function(current, given, state, step, **fixed, **rate)
+        seen.append(current["param"] if whole else current)
+    return torch.stack(seen)
+
+
+def _rate(entry: Entry[Any], knobs: Mapping[str, Any]) -> Any:
+    """Return the learning rate: a wrapper without its own has its base's."""
+    rate = knobs["lr"]
+    base = knobs.get(entry.facts.wraps) if entry.facts.wraps else None
+    return _rate_of(base) if rate is None and base is not None else rate
+
+
+def _rate_of(applied: Any) -> Any:
+    rate = applied.knobs.get("lr")
+    inner = applied.knobs.get(applied.facts.wraps) if applied.facts.wraps else None
+    return _rate_of(inner) if rate is None and inner is not None else rate
+
+
+def _by_kernel(
+    entry: Entry[Any], knobs: dict[str, Any], params: Tensor, grads: Sequence[Tensor]
+) -> Tensor:
+    if entry.facts.closure:
+        raise UsageError(f"{entry.name} asks for the loss at points of its own choice")
+    make = entry.load_kernel()
+    assert make is not None
+    leaf = torch.nn.Parameter(params.clone())
+    renamed = entry.facts.kernel_knobs
+    optimizer = make([leaf], **(knobs if renamed is None else renamed(knobs)))
+    seen = []
+    for gradient in grads:
+        leaf.grad = gradient.to_sparse() if entry.facts.sparse_gradients else gradient.clone()
+        optimizer.step()
+        seen.append(leaf.detach().clone())
+    return torch.stack(seen)
+
+
+def rates(entry: Entry[Any], params: Mapping[str, Any], inputs: Mapping[str, Any]) -> Tensor:
+    """Return the learning rate in force at each of `steps`; 0 is before the first step.
+
+    inputs: `base_lr`, `steps`, and `metrics` (one value per step) for what watches a metric;
+    `total` where the length of the run counts. Raises UsageError for what is missing.
+    """
+    if "steps" not in inputs:
+        raise UsageError("a schedule takes base_lr and steps: steps is missing")
+    given = dict(params)
+    total = inputs.get("total", given.pop("total", None))
+    base = inputs.get("base_lr", given.get("base_lr"))
+    if base is None:
+        raise UsageError("a schedule takes base_lr and steps: base_lr is missing")
+    knobs = knobs_from(entry, given)
+    steps = [int(step) for step in inputs["steps"]]
+    if entry.facts.state is not None:
+        return _watching(entry, knobs, float(base), steps, inputs.get("metrics"))
+    if total is None and entry.facts.needs_total(knobs):
+        total = knobs.get("total_steps") or max(steps) + 1
+    found = [entry.function(float(base), step, total, **knobs) for step in steps]
+    return torch.stack([torch.as_tensor(rate, dtype=torch.float64).reshape(()) for rate in found])
+
+
+def _watching(
+    entry: Entry[Any], knobs: Mapping[str, Any], base: float, steps: Sequence[int], metrics: Any
+) -> Tensor:
+    if metrics is None or len(metrics) < max(steps):
+        raise UsageError(f"{entry.name} watches a metric: give `metrics`, one value for each step")
+    state, rate = entry.facts.state(), base
+    seen = [base]
+    for metric in metrics:
+        watched = torch.tensor(float(metric), dtype=torch.float64)
+        rate, state = entry.function(base, state, watched, **knobs)
+        seen.append(float(rate))
+    return torch.tensor([seen[step] for step in steps], dtype=torch.float64)
