@@ -11,7 +11,7 @@ from lossbench.config.spec import RunSpec
 from lossbench.errors import LossbenchError
 from lossbench.training.build import build, plan_group
 from lossbench.training.events import Evaluated, Event, Finished, StepsDone, TrialStopped
-from lossbench.training.groups import Chunk, cut, group_trials
+from lossbench.training.groups import Chunk, cut, group_trials, piece_size
 from lossbench.training.loop import train
 from lossbench.training.plan import FUSE_BELOW, Plan
 from lossbench.training.survey import Survey, survey
@@ -85,7 +85,7 @@ def plan_work(
     for number, (group, plan) in enumerate(zip(groups, plans, strict=True)):
         # A group that is a large share of the work is cut so that every process has its part.
         share = max(1, round(workers * seconds[number] / total)) if total else 1
-        for piece in cut(group, plan.chunk, at_least=share):
+        for piece in cut(group, _piece_size(surveys[number], plan), at_least=share):
             own = replace(plan, trials=len(piece), chunk=len(piece))
             trials = tuple(positions[index] for index in piece)
             chunks.append(Chunk(len(chunks), number, trials, own))
@@ -102,6 +102,14 @@ def _plan_of(specs: Sequence[RunSpec], found: Survey) -> Plan:
         plan = plan if alone.step == "fused" else alone
     # Several processes share the cores: more than one thread each would make them wait.
     return replace(plan, threads=1) if plan.threads > 1 and len(specs) > 1 else plan
+
+
+def _piece_size(found: Survey, plan: Plan) -> int:
+    """Return how many trials make a piece: an interrupt costs a minute's work, not an hour's."""
+    if plan.step != "fused" or plan.device != "cpu":
+        return plan.chunk  # the estimate is of a core's work
+    own = estimate(found, 0, fused=True)
+    return piece_size(plan.chunk, own, estimate(found, 1, fused=True) - own)
 
 
 def estimate(found: Survey, trials: int, fused: bool) -> float:

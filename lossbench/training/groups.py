@@ -136,6 +136,26 @@ def _as_tensors(choice: Choice, names: frozenset[str]) -> Choice:
     return replace(choice, knobs=knobs)
 
 
+SECONDS_PER_PIECE = 60.0
+"""Estimated seconds that a piece may take: what an interrupt or a crash can cost."""
+
+MOST_OVERHEAD = 0.1
+"""The share of a piece's work that each piece may cost by itself, so that small ones stay cheap."""
+
+
+def piece_size(chunk: int, own: float, per_trial: float) -> int:
+    """Return how many of at most `chunk` trials make a piece that does not take long.
+
+    A piece takes `own` seconds, estimated from shapes and never from a clock, and `per_trial` for
+    each of its trials. Below a certain size its own seconds would make it slow: there it stays.
+    """
+    if per_trial <= 0:
+        return chunk
+    in_time = (SECONDS_PER_PIECE - own) / per_trial
+    worth_it = own / (MOST_OVERHEAD * per_trial)
+    return max(1, min(chunk, int(max(in_time, worth_it))))
+
+
 def cut(trials: Sequence[int], chunk: int, at_least: int = 1) -> list[tuple[int, ...]]:
     """Cut a group into pieces of nearly equal size, none above `chunk`, and at least so many."""
     pieces = min(len(trials), max(at_least, -(-len(trials) // chunk)))

@@ -12,6 +12,7 @@ from comparisons import (
     THREE_GROUPS,
     TUNED,
     TWO_NETWORKS,
+    assert_same,
     begin,
     directory_of,
     done,
@@ -24,6 +25,7 @@ from lossbench.errors import (
     TrainingError,
 )
 from lossbench.session import comparing
+from lossbench.training import chunks, groups
 from lossbench.training.build import build
 from lossbench.training.chunks import ChunkResult, Progress
 from lossbench.training.events import Evaluated, StepsDone
@@ -125,6 +127,21 @@ def test_the_same_seeds_give_the_same_batches_and_weights_to_all(tmp_path):
             np.testing.assert_array_equal(values[:3], values[3:])
 
 
+def test_the_size_of_the_pieces_changes_no_number(tmp_path, monkeypatch):
+    """Bit for bit, whatever the estimate of the time cuts."""
+    whole = begin(tmp_path / "whole", seeds=7)
+    assert whole.outlook()["pieces"] == 1
+    monkeypatch.setattr(groups, "SECONDS_PER_PIECE", 0.0)
+    monkeypatch.setattr(groups, "MOST_OVERHEAD", 1e9)
+    cut = begin(tmp_path / "cut", seeds=7)
+    assert cut.outlook()["pieces"] == 14
+    assert_same(whole.result().path, cut.result().path)
+    monkeypatch.setattr(chunks, "piece_size", lambda *_: 5)
+    fives = begin(tmp_path / "fives", seeds=7)
+    assert fives.outlook()["pieces"] == 3
+    assert_same(whole.result().path, fives.result().path)
+
+
 # --- tuning -----------------------------------------------------------------------------------
 
 
@@ -155,6 +172,54 @@ def test_a_tuned_comparison_trains_what_was_chosen_and_the_defaults_beside(tmp_p
             assert len(tried["values"]) == 2
             assert tried["score"] == pytest.approx(median(tried["values"]))
     assert len(result.table) == 12  # defaults are told beside, they are no trials of the table
+
+
+# --- tuning -----------------------------------------------------------------------------------
+
+
+def test_a_tuned_comparison_trains_what_was_chosen_and_the_defaults_beside(tmp_path):
+    session = comparing.start(load_comparison(mapping=TUNED), runs_dir=tmp_path, workers=1)
+    assert session.outlook()["stage"] == "search"
+    assert session.outlook()["trials"] == 4 * 3 * 2
+    stages = [advance.stage for advance in session]
+    assert stages.index("final") > 0
+    assert stages == sorted(stages, reverse=True)
+    result = session.result()
+    rows = directory_of(result).read_trials()
+    searches = result.summary["tuned"]
+    assert len(searches) == 4
+    for search in searches:
+        own = [row for row in rows if row["contender"] == search["contender"]]
+        tuned = [row for row in own if row["role"] == "tuned"]
+        default = [row for row in own if row["role"] == "default"]
+        assert len(tuned) == 3
+        rate = search["chosen"]["optimizer.lr"]
+        assert {float(row["optimizer.lr"]) for row in tuned} == {rate}
+        assert bool(default) == (rate != search["default"]["optimizer.lr"])
+        came_to = [float(row["final/validation/loss"]) for row in default]
+        assert search["default_median"] == (median(came_to) if default else None)
+        assert search["score"] == max(tried["score"] for tried in search["tried"])
+        assert search["tried"][0]["optimizer.lr"] == search["default"]["optimizer.lr"]
+        for tried in search["tried"]:
+            assert len(tried["values"]) == 2
+            assert tried["score"] == pytest.approx(median(tried["values"]))
+    assert len(result.table) == 12  # defaults are told beside, they are no trials of the table
+
+
+def test_the_estimate_knows_of_evaluations_and_of_what_follows_a_search():
+    def seconds(*overrides, **blocks):
+        loaded = load_comparison(mapping={**BASE, **blocks}, overrides=overrides)
+        return comparing.dry_run(loaded, workers=1)["seconds"]
+
+    # 400 steps with an evaluation each take seconds, with few evaluations far less.
+    full = ("train.batch_size=full", "train.epochs=400")
+    assert seconds(*full) > 1
+    assert seconds(*full) > 2 * seconds(*full, "train.evaluate_every=200")
+    search = {"optimizer.lr": None, "trials": 4, "seeds": 3}
+    outlook = comparing.dry_run(load_comparison(mapping={**BASE, "tune": search}), workers=1)
+    assert outlook["trials"] == 2 * 4 * 3
+    alone = seconds(seeds=12)  # as many trials as the search has
+    assert outlook["seconds"] > 1.2 * alone
 
 
 def test_a_candidate_that_diverges_is_never_chosen(tmp_path):

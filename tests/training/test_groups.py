@@ -15,11 +15,11 @@ from lossbench import registry
 from lossbench.components.vocabulary import FITS
 from lossbench.config.spec import RunSpec, ScheduleOptions
 from lossbench.errors import UsageError
-from lossbench.training import fused
+from lossbench.training import fused, groups
 from lossbench.training.applied import applied
 from lossbench.training.build import build, plan_group
 from lossbench.training.chunks import ChunkResult, plan_work, train_chunk, try_chunk
-from lossbench.training.groups import Chunk, cut, group_key, group_trials
+from lossbench.training.groups import Chunk, cut, group_key, group_trials, piece_size
 from lossbench.training.rates import Rates, Schedule
 from lossbench.training.survey import survey
 
@@ -194,6 +194,35 @@ def test_a_cut_loses_nothing_keeps_the_order_and_is_even(trials, most, at_least)
     assert max(sizes) - min(sizes) <= 1
     assert len(pieces) >= min(trials, at_least)
     assert len(pieces) == min(trials, max(at_least, -(-trials // most)))
+
+
+@given(st.integers(1, 1024), st.floats(0, 100), st.floats(1e-6, 100))
+def test_a_piece_takes_a_minute_at_most_unless_that_costs_speed(chunk, own, per_trial):
+    size = piece_size(chunk, own, per_trial)
+    assert 1 <= size <= chunk
+    if own + size * per_trial > groups.SECONDS_PER_PIECE and size > 1:
+        # Not one trial less without the pieces' own seconds becoming more than a tenth.
+        assert own >= groups.MOST_OVERHEAD * (size - 1) * per_trial * 0.999
+    if size < chunk:
+        assert own + (size + 1) * per_trial > groups.SECONDS_PER_PIECE * 0.999
+        assert own < groups.MOST_OVERHEAD * (size + 1) * per_trial * 1.001
+
+
+def test_long_trials_are_cut_into_shorter_pieces(small, choice):
+    """The same trials, four minutes of work and a few seconds."""
+    wide = {"network": choice("network", "mlp", hidden=(64, 64)), "activation": "tanh"}
+
+    def pieces(epochs: int) -> tuple[list[int], float]:
+        specs = [small(**wide, train_seed=seed, train_epochs=epochs) for seed in range(240)]
+        work = plan_work(specs, range(240), workers=1, cores=1)
+        return [len(chunk.trials) for chunk in work.chunks], work.seconds
+
+    short, seconds = pieces(10)
+    assert short == [240]
+    many, longer = pieces(round(10 * 240 / seconds))
+    assert longer > 3 * groups.SECONDS_PER_PIECE
+    assert 2 <= len(many) <= 8
+    assert sum(many) == 240
 
 
 def test_every_worker_gets_its_part_of_a_large_group(small):
