@@ -174,54 +174,6 @@ def test_a_tuned_comparison_trains_what_was_chosen_and_the_defaults_beside(tmp_p
     assert len(result.table) == 12  # defaults are told beside, they are no trials of the table
 
 
-# --- tuning -----------------------------------------------------------------------------------
-
-
-def test_a_tuned_comparison_trains_what_was_chosen_and_the_defaults_beside(tmp_path):
-    session = comparing.start(load_comparison(mapping=TUNED), runs_dir=tmp_path, workers=1)
-    assert session.outlook()["stage"] == "search"
-    assert session.outlook()["trials"] == 4 * 3 * 2
-    stages = [advance.stage for advance in session]
-    assert stages.index("final") > 0
-    assert stages == sorted(stages, reverse=True)
-    result = session.result()
-    rows = directory_of(result).read_trials()
-    searches = result.summary["tuned"]
-    assert len(searches) == 4
-    for search in searches:
-        own = [row for row in rows if row["contender"] == search["contender"]]
-        tuned = [row for row in own if row["role"] == "tuned"]
-        default = [row for row in own if row["role"] == "default"]
-        assert len(tuned) == 3
-        rate = search["chosen"]["optimizer.lr"]
-        assert {float(row["optimizer.lr"]) for row in tuned} == {rate}
-        assert bool(default) == (rate != search["default"]["optimizer.lr"])
-        came_to = [float(row["final/validation/loss"]) for row in default]
-        assert search["default_median"] == (median(came_to) if default else None)
-        assert search["score"] == max(tried["score"] for tried in search["tried"])
-        assert search["tried"][0]["optimizer.lr"] == search["default"]["optimizer.lr"]
-        for tried in search["tried"]:
-            assert len(tried["values"]) == 2
-            assert tried["score"] == pytest.approx(median(tried["values"]))
-    assert len(result.table) == 12  # defaults are told beside, they are no trials of the table
-
-
-def test_the_estimate_knows_of_evaluations_and_of_what_follows_a_search():
-    def seconds(*overrides, **blocks):
-        loaded = load_comparison(mapping={**BASE, **blocks}, overrides=overrides)
-        return comparing.dry_run(loaded, workers=1)["seconds"]
-
-    # 400 steps with an evaluation each take seconds, with few evaluations far less.
-    full = ("train.batch_size=full", "train.epochs=400")
-    assert seconds(*full) > 1
-    assert seconds(*full) > 2 * seconds(*full, "train.evaluate_every=200")
-    search = {"optimizer.lr": None, "trials": 4, "seeds": 3}
-    outlook = comparing.dry_run(load_comparison(mapping={**BASE, "tune": search}), workers=1)
-    assert outlook["trials"] == 2 * 4 * 3
-    alone = seconds(seeds=12)  # as many trials as the search has
-    assert outlook["seconds"] > 1.2 * alone
-
-
 def test_a_candidate_that_diverges_is_never_chosen(tmp_path):
     result = done(
         tmp_path,
