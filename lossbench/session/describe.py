@@ -43,7 +43,7 @@ def outlook(spec: ComparisonSpec, stage: str, trials: int, work: "Work") -> dict
         "groups": work.groups,
         "pieces": len(work.chunks),
         "workers": work.workers,
-        "seconds": round(work.seconds, 1),
+        "seconds": round(_seconds(spec, stage, trials, work), 1),
         "bytes": work.bytes,
         "warnings": [ONE_CONTENDER] if len(spec.contenders) == 1 else [],
         "plans": [
@@ -51,6 +51,14 @@ def outlook(spec: ComparisonSpec, stage: str, trials: int, work: "Work") -> dict
             for chunk in work.chunks
         ],
     }
+
+
+def _seconds(spec: ComparisonSpec, stage: str, trials: int, work: "Work") -> float:
+    """Return about how long the training takes on one core; a search is followed by the rest.
+
+    After it come the trials that count, and nearly as many with the defaults beside them.
+    """
+    return work.seconds * (1 + (2 * len(spec.trials) / trials if stage == "search" else 0))
 
 
 def facts_of(spec: ComparisonSpec, surveys: Sequence["Survey"]) -> dict[str, Any]:

@@ -24,8 +24,14 @@ SECONDS_PER_CALL = 4e-6
 CALLS_PER_LAYER = 12
 """Operations per layer, forward, backward and update, in a traced step."""
 
-SECONDS_PER_MULTIPLICATION = 4e-10
+SECONDS_PER_MULTIPLICATION = 2.5e-10
 SECONDS_PER_ELEMENT = 4e-10
+
+SECONDS_TO_TRACE = 0.35
+"""What a group takes before its first step: its models are made, its step is traced and checked."""
+
+SECONDS_PER_EVALUATION = 3e-3
+"""What an evaluation costs, however small the data: metrics, best weights, events."""
 
 WORKERS_FROM = 8.0
 """Estimated seconds of work per process from which starting it (torch's import) pays."""
@@ -121,7 +127,14 @@ def estimate(found: Survey, trials: int, fused: bool) -> float:
     elements = 3 * sizes.activations + 15 * min(sizes.parameters, 20 * FUSE_BELOW)
     work = sizes.multiplications * SECONDS_PER_MULTIPLICATION + elements * SECONDS_PER_ELEMENT
     per_step = overhead + trials * work if fused else trials * (3 * overhead + work)
-    return steps * per_step
+    rounds = found.spec.train.epochs / found.spec.train.evaluate_every
+    samples = len(found.splits["validation"].inputs) if "validation" in found.splits else 0
+    # Forward only: a third of a step's work for a batch as large.
+    size = found.spec.train.batch_size
+    batch = len(found.splits["train"].inputs) if size == "full" else size
+    scoring = trials * work * samples / (3 * batch)
+    begun = SECONDS_TO_TRACE if fused else 0.0
+    return begun + steps * per_step + rounds * (SECONDS_PER_EVALUATION + scoring)
 
 
 def _bytes(found: Survey, trials: int) -> int:

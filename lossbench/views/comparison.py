@@ -36,6 +36,10 @@ FEW_SECONDS = 3
 """Estimates below this are mostly start-up: nobody plans by them."""
 
 
+ROUND = (1, 2, 3, 5, 10, 15, 20, 30)
+"""Of estimates no other numbers are told: they would look more certain than they are."""
+
+
 # --- before -----------------------------------------------------------------------------------
 
 
@@ -69,8 +73,17 @@ def _groups(outlook: Mapping[str, Any]) -> str:
 def _how_long(outlook: Mapping[str, Any]) -> str:
     workers, seconds = outlook["workers"], outlook["seconds"]
     spread = seconds / max(1, min(workers, outlook["pieces"]))
-    time = "a few seconds" if spread < FEW_SECONDS else f"about {duration(spread)}"
+    time = "a few seconds" if spread < FEW_SECONDS else f"about {coarse(spread)}"
     return f"{time} with {workers} workers" if workers > 1 else time
+
+
+def coarse(seconds: float) -> str:
+    """Return an estimate, which is right to a factor of 2, as 5 s, 20 s, 3 min, 2 h."""
+    unit, name = (1, "s") if seconds < 45 else (60, "min") if seconds < 45 * 60 else (3600, "h")
+    count = seconds / unit
+    if count > max(ROUND):
+        return f"{count:.0f} {name}"
+    return f"{min(ROUND, key=lambda step: abs(step - count))} {name}"
 
 
 def show_plan(console: Console, outlook: Mapping[str, Any]) -> None:

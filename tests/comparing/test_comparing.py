@@ -174,6 +174,22 @@ def test_a_tuned_comparison_trains_what_was_chosen_and_the_defaults_beside(tmp_p
     assert len(result.table) == 12  # defaults are told beside, they are no trials of the table
 
 
+def test_the_estimate_knows_of_evaluations_and_of_what_follows_a_search():
+    def seconds(*overrides, **blocks):
+        loaded = load_comparison(mapping={**BASE, **blocks}, overrides=overrides)
+        return comparing.dry_run(loaded, workers=1)["seconds"]
+
+    # 400 steps with an evaluation each take seconds, with few evaluations far less.
+    full = ("train.batch_size=full", "train.epochs=400")
+    assert seconds(*full) > 1
+    assert seconds(*full) > 2 * seconds(*full, "train.evaluate_every=200")
+    search = {"optimizer.lr": None, "trials": 4, "seeds": 3}
+    outlook = comparing.dry_run(load_comparison(mapping={**BASE, "tune": search}), workers=1)
+    assert outlook["trials"] == 2 * 4 * 3
+    alone = seconds(seeds=12)  # as many trials as the search has
+    assert outlook["seconds"] > 1.2 * alone
+
+
 def test_a_candidate_that_diverges_is_never_chosen(tmp_path):
     result = done(
         tmp_path,

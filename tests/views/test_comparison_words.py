@@ -49,6 +49,10 @@ def printed(console: Console) -> str:
     [
         ({}, "demo: 3 contenders x 10 seeds = 30 trials; in 1 fused group, about 20 s"),
         ({"seconds": 0.1}, "in 1 fused group, a few seconds"),
+        ({"seconds": 13.7}, "in 1 fused group, about 15 s"),
+        ({"seconds": 130.0}, "in 1 fused group, about 2 min"),
+        ({"seconds": 5000.0}, "in 1 fused group, about 1 h"),
+        ({"seconds": 150_000.0}, "in 1 fused group, about 42 h"),
         ({"problems": ["x", "y"]}, "3 contenders x 2 problems x 10 seeds = 60 trials"),
         ({"contenders": ["a"], "seeds": 1}, "1 contender x 1 seed = 1 trial;"),
         (
