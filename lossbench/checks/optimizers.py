@@ -1,0 +1,432 @@
+"""What every optimizer promises: its kernel, its state, its groups of trials, its way down."""
+
+import io
+from functools import partial
+from typing import Any
+
+from lossbench.checks.contracts import BrokenError, SkippedError, contract
+from lossbench.checks.numbers import number, require_close, require_finite
+from lossbench.checks.optimizer_runs import (
+    TRIALS,
+    Knobs,
+    Optimizer,
+    advance,
+    bumpy,
+    bumpy_bowl,
+    combinations,
+    filled,
+    gap,
+    group,
+    run,
+    run_group,
+    said,
+    without_decay,
+)
+from lossbench.components.samples import Draw
+from lossbench.components.vocabulary import Applied, is_off
+from lossbench.lazy import Tensor, torch
+from lossbench.registry import optimizer
+
+STEPS = 200
+SHAPES = ((4, 3), (5,))
+EXACT = {"float64": 1e-13, "float32": 5e-6}
+"""How far 200 steps may lead from torch's, relative to the largest weight, by dtype."""
+
+RATES = (1, 10, 100, 1000)
+"""Multiples of the default rate: a cautious default takes long to come down anywhere."""
+
+COARSE = 2e-2
+"""Three digits: what a matrix product leaves that rounds to bfloat16."""
+
+
+def _require_formula(entry: Optimizer) -> None:
+    if entry.facts.kernel_only:
+        raise SkippedError(entry.facts.kernel_only)
+
+
+def _name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+# --- against torch ----------------------------------------------------------------------------
+
+
+def kernels(entry: Optimizer, knobs: Knobs, leaves: list[Tensor]) -> list[Any]:
+    """Return torch's own optimizers of some parameters, as the facts say that they are built."""
+    rest = []
+    if entry.facts.matrices_only:
+        other: Applied = knobs[entry.facts.matrices_only]
+        others = [leaf for leaf in leaves if leaf.ndim != 2]
+        leaves = [leaf for leaf in leaves if leaf.ndim == 2]
+        rest = kernels(optimizer[other.name], dict(other.knobs), others) if others else []
+    make = entry.load_kernel()
+    if make is None:
+        raise SkippedError(f"this torch ({torch.__version__}) has no {entry.kernel}")
+    named = entry.facts.kernel_knobs
+    return [make(leaves, **(named(knobs) if named else knobs)), *rest] if leaves else rest
+
+
+@contract("optimizer")
+def kernel(entry: Optimizer) -> None:
+    """The rule makes torch.optim's steps, 200 of them, in float32 and float64."""
+    _require_formula(entry)
+    if not entry.kernel:
+        raise SkippedError("torch ships no kernel")
+    before = torch.get_default_dtype()
+    try:
+        for dtype in (torch.float64, torch.float32):
+            torch.set_default_dtype(dtype)  # torch.optim keeps its own numbers in this one
+            for place, knobs in enumerate(combinations(entry)):
+                if place < 2:  # the defaults, and as many changed as go together
+                    for seed, shape in enumerate(SHAPES):
+                        follow_torch(entry, knobs, shape, dtype, seed)
+                elif dtype == torch.float64:
+                    follow_torch(entry, knobs, SHAPES[0], dtype, 0, steps=25)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def follow_torch(
+    entry: Optimizer,
+    knobs: Knobs,
+    shape: tuple[int, ...],
+    dtype: Any,
+    seed: int = 0,
+    steps: int = STEPS,
+) -> None:
+    """Make many steps beside torch's, from one start and with the gradients of torch's path.
+
+    With gradients of its own, each would show how the problem magnifies a last bit. Raises
+    BrokenError where weights or state part.
+    """
+    slope = bumpy_bowl(shape, dtype, seed, knobs)
+    params = Draw(dtype=dtype, seed=seed + 10).normal(*shape)
+    leaf = torch.nn.Parameter(params.clone())
+    theirs = kernels(entry, knobs, [leaf])[0]
+    state, bound = entry.facts.init(params, **knobs), EXACT[_name(dtype)]
+    for step in range(1, steps + 1):
+        grads = slope(leaf.detach(), step)
+        if entry.facts.sparse_gradients:
+            places = torch.arange(grads.numel()).reshape(grads.shape)
+            grads = torch.where((places + step) % 3 == 0, 0.0, grads)
+        leaf.grad = grads.to_sparse() if entry.facts.sparse_gradients else grads.clone()
+        theirs.step()
+        params, state = entry.function(params, grads, state, step, **knobs)
+        words = f"after step {step} in {_name(dtype)}{said(entry, knobs)}"
+        if gap(params, leaf) > bound:
+            raise BrokenError(
+                f"the weights are not torch's {words}: off by {gap(params, leaf):.2g}"
+            )
+        for name, wanted in theirs.state[leaf].items():
+            if name not in state or not torch.is_tensor(wanted):
+                continue
+            if gap(state[name], wanted.to(dtype)) > 10 * bound:
+                raise BrokenError(f"{name} of the state is not torch's {words}")
+
+
+# --- down a hill ------------------------------------------------------------------------------
+
+
+@contract("optimizer")
+def descends(entry: Optimizer) -> None:
+    """It goes down a quadratic bowl, at its default rate or at a multiple of it."""
+    width = torch.tensor([[0.5, 1.0, 2.0], [1.5, 0.8, 3.0]])
+    centre = torch.tensor([[1.0, -1.0, 0.5], [0.3, 2.0, -0.7]])
+    knobs = without_decay(filled(entry))
+    facts = entry.facts.resolved(knobs)
+    if facts.scope == "model":  # its parameters lie along one dimension
+        width, centre = width.flatten(), centre.flatten()
+
+    def height(params: Tensor) -> float:
+        return float((width * (params - centre).square()).sum() / 2)
+
+    first = height(torch.zeros_like(centre))
+    if entry.facts.kernel_only:
+        reached = [_bottom_by_kernel(entry, knobs, width, centre)]
+    else:
+        reached = []
+        base = knobs["lr"] if knobs["lr"] is not None else knobs[facts.wraps or ""].knobs["lr"]
+        for factor in RATES:
+            rate = {**knobs, "lr": base * factor}
+            steps = run(
+                entry,
+                rate,
+                torch.full_like(centre, 0.01),
+                steps=400,
+                slope=lambda params, _: width * (params - centre),
+            )
+            reached.append(min(map(height, steps), key=_finite_first))
+    if not min(reached, key=_finite_first) < 1e-2 * first:
+        ends = ", ".join(number(height) for height in reached)
+        raise BrokenError(f"from {number(first)} it comes to no less than {ends}")
+
+
+def _finite_first(height: float) -> float:
+    return height if height == height else float("inf")
+
+
+def _bottom_by_kernel(entry: Optimizer, knobs: Knobs, width: Tensor, centre: Tensor) -> float:
+    """Return the height after three steps of an optimizer that asks for the loss itself."""
+    leaf = torch.nn.Parameter(torch.zeros_like(centre))
+    theirs = kernels(entry, knobs, [leaf])[0]
+
+    def closure() -> float:
+        theirs.zero_grad()
+        value = (width * (leaf - centre).square()).sum() / 2
+        value.backward()
+        return float(value.detach())
+
+    for _ in range(3):
+        theirs.step(closure)
+    return float((width * (leaf.detach() - centre).square()).sum() / 2)
+
+
+@contract("optimizer")
+def finite(entry: Optimizer) -> None:
+    """Gradients of zero, tiny and large ones leave finite weights."""
+    _require_formula(entry)
+    for knobs in combinations(entry):
+        if any(name.startswith("eps") and _zero(value) for name, value in knobs.items()):
+            continue
+        for size in (0.0, 1e-30, 1e-12, 1e6):
+            for params in (torch.zeros(4, 3), Draw(seed=5).normal(4, 3)):
+                params = (
+                    params.flatten() if entry.facts.resolved(knobs).scope == "model" else params
+                )
+                seen = run(
+                    entry, knobs, params, 3, lambda p, _, size=size: torch.full_like(p, size)
+                )
+                require_finite(
+                    seen, seen, f"a weight after gradients of {size:g}{said(entry, knobs)}"
+                )
+
+
+def _constant(size: float, params: Tensor, step: int) -> Tensor:  # noqa: ARG001 - as `bumpy`
+    return torch.full_like(params, size)
+
+
+def _zero(value: Any) -> bool:
+    return any(is_off(part) for part in (value if isinstance(value, tuple) else (value,)))
+
+
+# --- the state --------------------------------------------------------------------------------
+
+
+@contract("optimizer")
+def pure(entry: Optimizer) -> None:
+    """A step changes nothing that it is given; shape, dtype and the names of the state stay."""
+    _require_formula(entry)
+    for knobs in combinations(entry):
+        params = Draw(seed=1).normal(*group(entry, knobs)[1:])
+        state = entry.facts.init(params, **knobs)
+        for step in range(1, 4):
+            grads = bumpy(params, step)
+            given = params.clone(), grads.clone(), _copied(state)
+            after, new_state = entry.function(params, grads, state, step, **knobs)
+            for what, one, other in zip(
+                ("parameters", "gradients", "state"), given, (params, grads, state), strict=True
+            ):
+                if not _same(one, other):
+                    raise BrokenError(f"it writes into the {what} that it is given")
+            if after.shape != params.shape or after.dtype != params.dtype:
+                raise BrokenError(f"{_form(params)} become {_form(after)}{said(entry, knobs)}")
+            if _forms(new_state) != _forms(state):
+                raise BrokenError(
+                    f"the state {_forms(state)} becomes {_forms(new_state)}{said(entry, knobs)}"
+                )
+            params, state = after, new_state
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{_name(tensor.dtype)} {list(tensor.shape)}"
+
+
+def _forms(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {name: _forms(value) for name, value in sorted(state.items())}
+    return _form(state)
+
+
+def _copied(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {name: _copied(value) for name, value in state.items()}
+    return state.clone()
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    return torch.equal(one, other)
+
+
+@contract("optimizer")
+def saved(entry: Optimizer) -> None:
+    """From a state that was saved and loaded it goes on exactly as it would have."""
+    _require_formula(entry)
+    for knobs in combinations(entry):
+        params = Draw(seed=2).normal(*group(entry, knobs)[1:])
+        state = entry.facts.init(params, **knobs)
+        for step in range(1, 5):
+            params, state = advance(entry, knobs, params, state, bumpy, step)
+        file = io.BytesIO()
+        torch.save((params, state), file)
+        file.seek(0)
+        loaded, loaded_state = torch.load(file, weights_only=True)
+        for step in range(5, 9):
+            params, state = advance(entry, knobs, params, state, bumpy, step)
+            loaded, loaded_state = advance(entry, knobs, loaded, loaded_state, bumpy, step)
+        if not (_same(params, loaded) and _same(state, loaded_state)):
+            raise BrokenError(f"it goes on otherwise from a saved state{said(entry, knobs)}")
+
+
+@contract("optimizer")
+def scalars(entry: Optimizer) -> None:
+    """A parameter without dimensions keeps its shape, and so does an empty one."""
+    _require_formula(entry)
+    knobs = filled(entry)
+    for shape in ((), (0,)):
+        params = torch.full(shape, 0.5)
+        state = entry.facts.init(params, **knobs)
+        for step in range(1, 3):
+            grads = torch.full(shape, 0.2)
+            params, state = entry.function(params, grads, state, step, **knobs)
+            if params.shape != shape:
+                raise BrokenError(f"a parameter of shape {list(shape)} gets {list(params.shape)}")
+
+
+# --- groups of trials -------------------------------------------------------------------------
+
+
+def _bound(entry: Optimizer, dtype: Any) -> float:
+    # Muon's iteration rounds every product to bfloat16.
+    return COARSE if entry.facts.matrices_only else {"float64": 1e-9, "float32": 5e-5}[_name(dtype)]
+
+
+@contract("optimizer")
+def trials(entry: Optimizer) -> None:
+    """A trial in a group of others is the trial alone, bit for bit."""
+    _require_formula(entry)
+    for dtype in (torch.float32, torch.float64):
+        for knobs in combinations(entry):
+            params = Draw(dtype=dtype, seed=3).normal(*group(entry, knobs))
+            together = run_group(entry, knobs, params)
+            alone = torch.cat([run_group(entry, knobs, one[None]) for one in params])
+            words = f"a trial in a group{said(entry, knobs)}"
+            if entry.facts.matrices_only:
+                # A matrix product may order its sums by the size of the group.
+                require_close(together, alone, words, rtol=COARSE, atol=COARSE)
+            elif not torch.equal(together, alone):
+                raise BrokenError(f"{words} is off by {gap(together, alone):.2g}")
+
+
+def _spread(value: Any, dtype: Any) -> Any:
+    """Return a value of its own for each trial: some a little below the given one."""
+    if isinstance(value, tuple):
+        return tuple(_spread(part, dtype) for part in value)
+    if isinstance(value, float) and value not in (0.0, float("inf")):
+        return value * torch.linspace(0.9, 1.0, TRIALS, dtype=dtype)
+    return value
+
+
+def _of_trial(value: Any, trial: int) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_of_trial(part, trial) for part in value)
+    return value[trial].item() if torch.is_tensor(value) else value
+
+
+@contract("optimizer")
+def knobs(entry: Optimizer) -> None:
+    """With a value of its own for every float knob, a trial in a group is as alone."""
+    _require_formula(entry)
+    for dtype in (torch.float64, torch.float32):
+        for base in combinations(entry):
+            own = {name: _spread(value, dtype) for name, value in base.items()}
+            own = {name: value for name, value in own.items() if value is not base[name]}
+            if "etas" in own:  # no eta+ below 1
+                del own["etas"]
+            own = {n: v for n, v in own.items() if not isinstance(v, tuple) or _tensors(v)}
+            params = Draw(dtype=dtype, seed=3).normal(*group(entry, base))
+            together = run_group(entry, base, params, own)
+            if together.dtype != dtype:
+                raise BrokenError(f"{_name(dtype)} weights become {_name(together.dtype)}")
+            bound = _bound(entry, dtype)
+            for trial in range(TRIALS):
+                values = {name: _of_trial(value, trial) for name, value in own.items()}
+                alone = run_group(entry, {**base, **values}, params[trial][None])[0]
+                words = f"a trial with knobs of its own{said(entry, base)}"
+                require_close(together[trial], alone, words, rtol=bound, atol=bound)
+
+
+def _tensors(values: tuple[Any, ...]) -> bool:
+    return any(torch.is_tensor(value) for value in values)
+
+
+@contract("optimizer")
+def clock(entry: Optimizer) -> None:
+    """The number of the step may be a tensor, as in a traced step."""
+    _require_formula(entry)
+    for dtype in (torch.float64, torch.float32):
+        for knobs in combinations(entry):
+            params = Draw(dtype=dtype, seed=3).normal(*group(entry, knobs)[1:])
+            counted = run(entry, knobs, params, 12)
+            ticked = run(entry, knobs, params, 12, clock=torch.tensor)
+            if ticked.dtype != dtype:
+                raise BrokenError(f"{_name(dtype)} weights become {_name(ticked.dtype)}")
+            bound = _bound(entry, dtype)
+            words = f"with the step as a tensor{said(entry, knobs)}"
+            require_close(ticked, counted, words, rtol=bound, atol=bound)
+
+
+@contract("optimizer")
+def decay(entry: Optimizer) -> None:
+    """Weight decay may act on some weights and spare others."""
+    _require_formula(entry)
+    facts = entry.facts.resolved(filled(entry))
+    if facts.scope != "element" or all(knob.name != "weight_decay" for knob in entry.knobs):
+        raise SkippedError("no weight decay on single weights")
+    shape = group(entry, filled(entry))
+    mask, params = (torch.arange(shape[-1]) % 2).double(), Draw(dtype=torch.float64).normal(*shape)
+    rate = filled(entry, lr=0.05)
+    masked, decayed, free = (
+        run(entry, {**rate, "weight_decay": value}, params) for value in (0.1 * mask, 0.1, 0.0)
+    )
+    words = "where weight decay acts on some weights, one "
+    exact = {"rtol": 1e-12, "atol": 1e-12}
+    require_close(masked[..., 1::2], decayed[..., 1::2], f"{words}that decays", **exact)
+    require_close(masked[..., 0::2], free[..., 0::2], f"{words}that is spared", **exact)
+    if torch.allclose(decayed, free):
+        raise BrokenError("weight_decay changes nothing")
+
+
+# --- what it declares -------------------------------------------------------------------------
+
+
+@contract("optimizer")
+def identities(entry: Optimizer) -> None:
+    """It is the other optimizer that it claims to be, for the knobs of the claim."""
+    if not entry.facts.identities:
+        raise SkippedError("claims none")
+    for claim in entry.facts.identities:
+        other = optimizer.find(claim.other)
+        mine, theirs = filled(entry, **claim.when), filled(other, **claim.knobs)
+        shape = group(entry, mine) if entry.facts.scope != "model" else group(entry, mine)[1:]
+        params = Draw(dtype=torch.float64, seed=4).normal(*shape)
+        got = run(entry, mine, params, 12)[0]
+        wanted = params + claim.times * (run(other, theirs, params, 12)[0] - params)
+        words = f"compared with {claim.other}{said(entry, claim.when)}"
+        require_close(got, wanted, words, rtol=1e-11, atol=1e-12)
+
+
+@contract("optimizer")
+def rate(entry: Optimizer) -> None:
+    """Its first knob is the learning rate, and every knob has a default."""
+    if entry.knobs[0].name != "lr":
+        raise BrokenError("the first knob is not lr")
+    for knob in entry.knobs:
+        if knob.required:
+            raise BrokenError(f"the knob {knob.name} has no default")
+    _require_formula(entry)
+    params = torch.ones(group(entry, filled(entry))[1:])
+    slow, fast = (run(entry, filled(entry, lr=value), params, 4) for value in (1e-3, 2e-3))
+    if torch.equal(slow[0], fast[0]):
+        raise BrokenError("the learning rate changes nothing")
