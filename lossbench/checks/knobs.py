@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from lossbench.components.samples import CLASSES
+from lossbench.config.annotations import members
 from lossbench.errors import UsageError
 from lossbench.kernels import is_vector
 from lossbench.lazy import torch
@@ -19,7 +20,12 @@ VECTOR = (0.5, 2.0, 1.25, 0.75)
 
 def is_float(knob: Knob) -> bool:
     """Tell whether the knob may differ between the trials of one group."""
-    return _parts(knob.annotation)[0] is float
+    return any(_parts(member)[0] is float for member in members(knob.annotation))
+
+
+def floats_of(knob: Knob) -> list[float]:
+    """Return valid numbers for a knob that may differ between trials."""
+    return [float(value) for value in values_of(knob) if isinstance(value, int | float)]
 
 
 def values_of(knob: Knob) -> list[Any]:
@@ -27,13 +33,16 @@ def values_of(knob: Knob) -> list[Any]:
 
     Only the default of what cannot be guessed from its annotation (a function, a file, a matrix).
     """
-    base, rules = _parts(knob.annotation)
-    first = [] if knob.default is REQUIRED else [knob.default]
-    return [*first, *(value for value in _guesses(knob, base, rules) if value not in first)]
+    found = [] if knob.default is REQUIRED else [knob.default]
+    for member in members(knob.annotation):
+        found += [value for value in _guesses(knob, *_parts(member)) if value not in found]
+    return found
 
 
 def _guesses(knob: Knob, base: Any, rules: Any) -> list[Any]:
-    if is_vector(knob):
+    if base is type(None):
+        return [None]
+    if get_origin(base) is tuple and is_vector(knob):
         return [VECTOR[:CLASSES]]
     if get_origin(base) is Literal:
         return list(get_args(base))

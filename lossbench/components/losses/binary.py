@@ -1,23 +1,9 @@
 """Losses for yes or no: one output per label, targets in [0, 1]."""
 
+from lossbench.components.losses._probabilities import bounded_logs
 from lossbench.components.vocabulary import Weights
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import loss
-
-LOWEST_LOG = -100.0
-"""The bound of a logarithm, torch's own choice: certainty in the wrong answer costs 100 nats."""
-
-
-def _bounded_logs(probability: Tensor) -> tuple[Tensor, Tensor]:
-    """Return max(ln p, -100) and max(ln(1 - p), -100) with finite gradients at p = 0 and 1.
-
-    clamp() alone would not do: where the logarithm is infinite it multiplies an infinite
-    derivative by 0, which is NaN. So the logarithm is never shown such a p.
-    """
-    never, always = probability <= 0, probability >= 1
-    yes = torch.log(torch.where(never, 1.0, probability)).clamp(min=LOWEST_LOG)
-    no = torch.log1p(-torch.where(always, 0.0, probability)).clamp(min=LOWEST_LOG)
-    return torch.where(never, LOWEST_LOG, yes), torch.where(always, LOWEST_LOG, no)
 
 
 @loss(
@@ -39,7 +25,7 @@ def bce(prediction: Tensor, target: Tensor, *, weight: Weights | None = None) ->
                 bce_with_logits has no such corner.
     Reference:  Good, Rational Decisions, 1952.
     """
-    yes, no = _bounded_logs(prediction)
+    yes, no = bounded_logs(prediction)
     values = -(target * yes + (1 - target) * no)
     return values if weight is None else values * weight
 

@@ -1,5 +1,6 @@
 """Losses for one of C classes. Predictions [N, C, ...], targets class indices [N, ...]."""
 
+import math
 from typing import Literal
 
 from lossbench.components.losses._classes import (
@@ -10,7 +11,8 @@ from lossbench.components.losses._classes import (
     require_class_weights,
     used_labels,
 )
-from lossbench.components.vocabulary import Probability, Terms, Weights, is_off
+from lossbench.components.losses._probabilities import one_hot
+from lossbench.components.vocabulary import PositiveInt, Probability, Terms, Weights, is_off
 from lossbench.errors import UsageError
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import loss
@@ -184,3 +186,54 @@ def multi_margin(
     others = torch.arange(classes, device=target.device) != labels
     total = torch.where(others, missing**p, 0.0).sum(-1) / classes
     return total if weight is None else total * weight[target]
+
+
+@loss(
+    target="index",
+    prediction="scores",
+    aliases=("crammer_singer", "multiclass_margin"),
+)
+def multiclass_hinge(
+    prediction: Tensor,
+    target: Tensor,
+    *,
+    margin: float = 1.0,
+    power: PositiveInt = 1,
+) -> Tensor:
+    """Hinge against the strongest rival: only it must be beaten by a margin.
+
+    Formula:    max(0, margin + max_{j != y} x_j - x_y)^power, with x = prediction
+    Derivative: for power = 1: -1 at y and 1 at the strongest rival where the loss is positive
+    Shapes:     prediction [N, C, ...], target [N, ...] -> [N, ...]
+    Range:      [0, inf)
+    Knobs:
+        margin: by how much the true score must win.
+        power: 1 for the hinge, 2 for its square.
+    Note:       rivals of equal strength share the derivative.
+    Reference:  Crammer & Singer, On the Algorithmic Implementation of Multiclass Kernel-based
+                Vector Machines, 2001.
+    """
+    dim = class_dimension(prediction)
+    true = one_hot(target, prediction) > 0
+    rival = torch.where(true, -math.inf, prediction).amax(dim)
+    return torch.relu(margin + rival - pick(prediction, target)) ** power
+
+
+@loss(target=("distribution", "zero_one"), prediction="scores")
+def categorical_hinge(prediction: Tensor, target: Tensor, *, margin: float = 1.0) -> Tensor:
+    """Hinge against the strongest rival, if its score is above 0.
+
+    Formula:    max(0, margin + max_j (1 - y_j) x_j - sum_j y_j x_j), with x = prediction
+    Derivative: where the loss is positive: -y, and 1 - y_j more at the strongest rival j
+    Shapes:     prediction [N, C, ...], target [N, C, ...], one-hot -> [N, ...]
+    Range:      [0, inf)
+    Knobs:
+        margin: by how much the true score must win.
+    Note:       the true class enters the maximum with a score of 0; where all other scores are
+                negative the loss is larger than multiclass_hinge, else they are the same.
+    Reference:  Crammer & Singer, On the Algorithmic Implementation of Multiclass Kernel-based
+                Vector Machines, 2001, in the form of Keras.
+    """
+    dim = class_dimension(prediction)
+    rival = ((1 - target) * prediction).amax(dim)
+    return torch.relu(margin + rival - (target * prediction).sum(dim))
