@@ -193,9 +193,7 @@ def finite(entry: Optimizer) -> None:
                 params = (
                     params.flatten() if entry.facts.resolved(knobs).scope == "model" else params
                 )
-                seen = run(
-                    entry, knobs, params, 3, lambda p, _, size=size: torch.full_like(p, size)
-                )
+                seen = run(entry, knobs, params, 3, partial(_constant, size))
                 require_finite(
                     seen, seen, f"a weight after gradients of {size:g}{said(entry, knobs)}"
                 )
