@@ -152,7 +152,9 @@ def bounds(entry: Activation) -> None:
     x = torch.stack([grid, *(grid.flip(0) / n for n in (1, 2, 3))], 1).double()
     declared = entry.facts.parameters.items()
     parameters = {  # at their first values, as the default knobs are
-        name: torch.tensor(float(knobs[d.value] if isinstance(d.value, str) else d.value)).double()
+        name: torch.tensor(
+            float(knobs[d.value] if isinstance(d.value, str) else d.value), dtype=torch.float64
+        )
         for name, d in declared
     }
     values = formula_of(entry, knobs, torch.float64)(x, **parameters)

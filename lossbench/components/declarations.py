@@ -40,13 +40,15 @@ class Parameter:
     `value` is its first value, `per` its shape: one number for the whole place in the network, or
     one per channel (dimension 1). Either may be the name of a knob that says it. For losses
     `shape` may instead be a function of (outputs, **knobs), or of (outputs, classes, **knobs) where
-    the prediction is an embedding.
+    the prediction is an embedding. `initial` draws the first values from the shape. `within` is the
+    interval that it is clipped to after each step; all of an activation's share one.
     """
 
     value: float | str = 0.0
     per: str = "scalar"
     shape: Callable[..., tuple[int, ...]] | None = None
     initial: "Callable[..., Tensor] | None" = None
+    within: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

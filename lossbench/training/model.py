@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lossbench import registry
 from lossbench.components.declarations import ActivationFacts, LossFacts, Parameter
+from lossbench.components.modules import KEEP_WITHIN
 from lossbench.components.vocabulary import NOISE_KEY, Encoding, PredictionKind, Terms
 from lossbench.kernels import activation_function, as_terms, loss_function
 from lossbench.registry import Entry
@@ -89,7 +90,11 @@ class Activation(Component):
             per = knobs.get(declared.per, declared.per)
             self._per_channel[name] = per == "channel"
             size = (shape[0],) if per == "channel" else ()
-            self.register_parameter(name, nn.Parameter(torch.full(size, float(value))))
+            drawn = declared.initial
+            made = torch.full(size, float(value)) if drawn is None else drawn(size)
+            self.register_parameter(name, nn.Parameter(made))
+            if declared.within is not None:
+                setattr(self, KEEP_WITHIN, declared.within)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Apply the activation elementwise, or along the dimension that its knobs name."""

@@ -6,9 +6,7 @@ exponential, its argument is first made harmless for the inputs of the other bra
 gradient of `where` multiplies the branch not taken by 0, and 0 times infinity is NaN.
 """
 
-from typing import Any, Literal
-
-from lossbench.components.declarations import Parameter
+from lossbench.components.declarations import Identity
 from lossbench.components.vocabulary import NonNegative, Positive
 from lossbench.errors import UsageError
 from lossbench.lazy import Tensor, torch
@@ -21,7 +19,12 @@ SELU_SCALE = 1.0507009873554805
 """The pair that keeps mean 0 and variance 1 from layer to layer (Klambauer et al., 2017)."""
 
 
-@activation(kernel="torch.nn.functional.relu", range=(0.0, INFINITY), kinks=(0.0,))
+@activation(
+    kernel="torch.nn.functional.relu",
+    range=(0.0, INFINITY),
+    kinks=(0.0,),
+    derivative=lambda x: x > 0,
+)
 def relu(x: Tensor) -> Tensor:
     """Pass what is positive, block the rest: cheap, no plateau on the right, dead on the left.
 
@@ -34,7 +37,13 @@ def relu(x: Tensor) -> Tensor:
     return torch.where(x <= 0, 0.0, x)
 
 
-@activation(kernel="torch.nn.functional.relu6", range=(0.0, 6.0), kinks=(0.0, 6.0))
+@activation(
+    kernel="torch.nn.functional.relu6",
+    range=(0.0, 6.0),
+    kinks=(0.0, 6.0),
+    derivative=lambda x: (x > 0) & (x < 6),
+    identities=(Identity("hardtanh", knobs={"min_val": 0.0, "max_val": 6.0}),),
+)
 def relu6(x: Tensor) -> Tensor:
     """ReLU with a ceiling, so that a few bits suffice to store the result.
 
@@ -47,7 +56,15 @@ def relu6(x: Tensor) -> Tensor:
     return torch.where(x <= 0, 0.0, torch.where(x >= 6, 6.0, x))
 
 
-@activation(kernel="torch.nn.functional.leaky_relu", kinks=(0.0,))
+@activation(
+    kernel="torch.nn.functional.leaky_relu",
+    kinks=(0.0,),
+    derivative=lambda x, *, negative_slope: torch.where(x > 0, 1.0, negative_slope),
+    identities=(
+        Identity("relu", when={"negative_slope": 0.0}),
+        Identity("identity", when={"negative_slope": 1.0}),
+    ),
+)
 def leaky_relu(x: Tensor, *, negative_slope: float = 0.01) -> Tensor:
     """ReLU with a small slope on the left, so that no unit dies.
 
@@ -61,39 +78,6 @@ def leaky_relu(x: Tensor, *, negative_slope: float = 0.01) -> Tensor:
                 Models, 2013.
     """
     return torch.where(x > 0, x, negative_slope * x)
-
-
-def _prelu_kernel(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what torch's prelu is called with: the slopes in one dimension."""
-    return {"weight": given["slope"].reshape(-1)}
-
-
-@activation(
-    kernel="torch.nn.functional.prelu",
-    kinks=(0.0,),
-    parameters={"slope": Parameter(value="init", per="per")},
-    kernel_knobs=_prelu_kernel,
-)
-def prelu(
-    x: Tensor,
-    *,
-    slope: Tensor,
-    init: float = 0.25,  # noqa: ARG001 - says what `slope` is made of, which comes ready made
-    per: Literal["scalar", "channel"] = "scalar",  # noqa: ARG001
-) -> Tensor:
-    """Leaky ReLU whose slope is learned, for the whole layer or for each channel.
-
-    Formula:    max(0, x) + slope min(0, x)
-    Derivative: 1 where x > 0, else slope; with respect to the slope min(0, x)
-    Shapes:     [...] -> [...]; the slope broadcasts: [] or [C, 1, ...] against [N, C, ...]
-    Range:      (-inf, inf)
-    Knobs:
-        init: the slope before training.
-        per: one slope for the whole layer (scalar), or one for each channel (dimension 1).
-    Reference:  He, Zhang, Ren & Sun, Delving Deep into Rectifiers: Surpassing Human-Level
-                Performance on ImageNet Classification, 2015.
-    """
-    return torch.where(x > 0, x, slope * x)
 
 
 def _interval(*, lower: float, upper: float) -> None:
@@ -110,6 +94,10 @@ def _interval(*, lower: float, upper: float) -> None:
     kinks=(0.0,),
     random=True,
     check=_interval,
+    derivative=lambda x, *, lower, upper: torch.where(x > 0, 1.0, (lower + upper) / 2),
+    identities=(
+        Identity("leaky_relu", when={"lower": 0.1, "upper": 0.3}, knobs={"negative_slope": 0.2}),
+    ),
     kernel_only="training draws every slope at random, which a formula of its inputs cannot say; "
     "the formula is what evaluation uses",
 )
@@ -132,7 +120,12 @@ def rrelu(x: Tensor, *, lower: float = 1 / 8, upper: float = 1 / 3) -> Tensor:
     return torch.where(x > 0, x, (lower + upper) / 2 * x)
 
 
-@activation(kernel="torch.nn.functional.threshold", kinks=("threshold",))
+@activation(
+    kernel="torch.nn.functional.threshold",
+    kinks=("threshold",),
+    derivative=lambda x, *, threshold, value: x > threshold,  # noqa: ARG005 - passed by name
+    identities=(Identity("relu", when={"threshold": 0.0, "value": 0.0}),),
+)
 def threshold(x: Tensor, *, threshold: float, value: float) -> Tensor:
     """Pass what is above a threshold, replace the rest by a constant.
 
@@ -148,7 +141,13 @@ def threshold(x: Tensor, *, threshold: float, value: float) -> Tensor:
     return torch.where(x <= threshold, value, x)
 
 
-@activation(kernel="torch.nn.functional.elu", range=(-1.0, INFINITY), kinks=(0.0,))
+@activation(
+    kernel="torch.nn.functional.elu",
+    range=(-1.0, INFINITY),
+    kinks=(0.0,),
+    derivative=lambda x, *, alpha: torch.where(x > 0, 1.0, alpha * torch.exp(x)),
+    identities=(Identity("relu", when={"alpha": 0.0}), Identity("celu", when={"alpha": 1.0})),
+)
 def elu(x: Tensor, *, alpha: NonNegative = 1.0) -> Tensor:
     """ReLU whose left side levels off below 0, which keeps the mean of a layer near 0.
 
@@ -165,7 +164,12 @@ def elu(x: Tensor, *, alpha: NonNegative = 1.0) -> Tensor:
     return torch.where(x > 0, x, alpha * torch.expm1(safe))
 
 
-@activation(kernel="torch.nn.functional.celu", range=(-1.0, INFINITY))
+@activation(
+    kernel="torch.nn.functional.celu",
+    range=(-1.0, INFINITY),
+    derivative=lambda x, *, alpha: torch.where(x > 0, 1.0, torch.exp(x / alpha)),
+    identities=(Identity("elu", when={"alpha": 1.0}),),
+)
 def celu(x: Tensor, *, alpha: Positive = 1.0) -> Tensor:
     """ELU stretched so that its derivative has no jump whatever `alpha`.
 
@@ -181,7 +185,13 @@ def celu(x: Tensor, *, alpha: Positive = 1.0) -> Tensor:
     return torch.where(x > 0, x, alpha * torch.expm1(safe / alpha))
 
 
-@activation(kernel="torch.nn.functional.selu", range=(-1.7581, INFINITY), kinks=(0.0,))
+@activation(
+    kernel="torch.nn.functional.selu",
+    range=(-1.7581, INFINITY),
+    kinks=(0.0,),
+    derivative=lambda x: SELU_SCALE * torch.where(x > 0, 1.0, SELU_ALPHA * torch.exp(x)),
+    identities=(Identity("elu", knobs={"alpha": SELU_ALPHA}, times=SELU_SCALE),),
+)
 def selu(x: Tensor) -> Tensor:
     """ELU with the two constants that let deep plain networks normalise themselves.
 

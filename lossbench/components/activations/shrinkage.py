@@ -1,11 +1,16 @@
 """Shrinkage: inputs near 0 vanish, which makes a representation sparse."""
 
+from lossbench.components.declarations import Identity
 from lossbench.components.vocabulary import NonNegative
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import activation
 
 
-@activation(kernel="torch.nn.functional.softshrink", kinks=("-lambd", "lambd"))
+@activation(
+    kernel="torch.nn.functional.softshrink",
+    kinks=("-lambd", "lambd"),
+    derivative=lambda x, *, lambd: x.abs() > lambd,
+)
 def softshrink(x: Tensor, *, lambd: NonNegative = 0.5) -> Tensor:
     """Pull every input towards 0 by the same amount, stopping at 0.
 
@@ -22,7 +27,12 @@ def softshrink(x: Tensor, *, lambd: NonNegative = 0.5) -> Tensor:
     return torch.where(x > lambd, x - lambd, inside)
 
 
-@activation(kernel="torch.nn.functional.hardshrink", kinks=("-lambd", "lambd"))
+@activation(
+    kernel="torch.nn.functional.hardshrink",
+    kinks=("-lambd", "lambd"),
+    derivative=lambda x, *, lambd: x.abs() > lambd,
+    identities=(Identity("identity", when={"lambd": 0.0}),),
+)
 def hardshrink(x: Tensor, *, lambd: NonNegative = 0.5) -> Tensor:
     """Drop small inputs, leave large ones untouched.
 
@@ -37,7 +47,7 @@ def hardshrink(x: Tensor, *, lambd: NonNegative = 0.5) -> Tensor:
     return torch.where(x.abs() <= lambd, 0.0, x)
 
 
-@activation(kernel="torch.nn.functional.tanhshrink")
+@activation(kernel="torch.nn.functional.tanhshrink", derivative=lambda x: torch.tanh(x) ** 2)
 def tanhshrink(x: Tensor) -> Tensor:
     """What tanh cuts off: almost nothing near 0, the input less 1 far from it.
 

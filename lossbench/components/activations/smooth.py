@@ -3,6 +3,13 @@
 import math
 from typing import Literal
 
+from lossbench.components.activations._slopes import (
+    normal_density,
+    normal_share,
+    silu_slope,
+    softplus_of,
+)
+from lossbench.components.declarations import Identity
 from lossbench.components.vocabulary import Positive
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import activation
@@ -10,7 +17,7 @@ from lossbench.registry import activation
 INFINITY = float("inf")
 
 
-@activation()
+@activation(derivative=lambda x: torch.ones_like(x))
 def identity(x: Tensor) -> Tensor:
     """Nothing happens: the network stays linear, which is the baseline of every activation.
 
@@ -28,7 +35,14 @@ def _softplus_corner(*, beta: float, threshold: float) -> float:
     return threshold / beta
 
 
-@activation(kernel="torch.nn.functional.softplus", range=(0.0, INFINITY), kinks=(_softplus_corner,))
+@activation(
+    kernel="torch.nn.functional.softplus",
+    range=(0.0, INFINITY),
+    kinks=(_softplus_corner,),
+    derivative=lambda x, *, beta, threshold: torch.where(
+        beta * x <= threshold, torch.sigmoid(beta * x), 1.0
+    ),
+)
 def softplus(x: Tensor, *, beta: Positive = 1.0, threshold: float = 20.0) -> Tensor:
     """ReLU with a rounded corner; always positive, so it also serves variances and rates.
 
@@ -48,7 +62,11 @@ def softplus(x: Tensor, *, beta: Positive = 1.0, threshold: float = 20.0) -> Ten
     return torch.where(straight, x, torch.logaddexp(torch.zeros_like(safe), safe) / beta)
 
 
-@activation(kernel="torch.nn.functional.logsigmoid", range=(-INFINITY, 0.0))
+@activation(
+    kernel="torch.nn.functional.logsigmoid",
+    range=(-INFINITY, 0.0),
+    derivative=lambda x: torch.sigmoid(-x),
+)
 def log_sigmoid(x: Tensor) -> Tensor:
     """The logarithm of the sigmoid: a log-probability that never underflows.
 
@@ -62,7 +80,15 @@ def log_sigmoid(x: Tensor) -> Tensor:
     return -torch.logaddexp(torch.zeros_like(x), -x)
 
 
-@activation(kernel="torch.nn.functional.gelu", range=(-0.17, INFINITY))
+def _gelu_slope(x: Tensor, *, approximate: str) -> Tensor:
+    """Return Phi(x) + x phi(x), or the derivative of the approximation."""
+    if approximate == "none":
+        return normal_share(x) + x * normal_density(x)
+    t = torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+    return (1 + t + x * (1 - t * t) * math.sqrt(2 / math.pi) * (1 + 0.134145 * x * x)) / 2
+
+
+@activation(kernel="torch.nn.functional.gelu", range=(-0.17, INFINITY), derivative=_gelu_slope)
 def gelu(x: Tensor, *, approximate: Literal["none", "tanh"] = "none") -> Tensor:
     """Weigh an input by the chance that a standard normal number is smaller than it.
 
@@ -78,10 +104,15 @@ def gelu(x: Tensor, *, approximate: Literal["none", "tanh"] = "none") -> Tensor:
     if approximate == "tanh":
         inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
         return x * (1 + torch.tanh(inner)) / 2
-    return x * (1 + torch.erf(x / math.sqrt(2))) / 2
+    return x * normal_share(x)
 
 
-@activation(kernel="torch.nn.functional.silu", range=(-0.2785, INFINITY))
+@activation(
+    kernel="torch.nn.functional.silu",
+    range=(-0.2785, INFINITY),
+    derivative=silu_slope,
+    identities=(Identity("swish", knobs={"beta": 1.0}), Identity("e_swish", knobs={"beta": 1.0})),
+)
 def silu(x: Tensor) -> Tensor:
     """The input gated by its own sigmoid: smooth, and slightly negative left of 0.
 
@@ -96,7 +127,13 @@ def silu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(x)
 
 
-@activation(kernel="torch.nn.functional.mish", range=(-0.3089, INFINITY))
+def _mish_slope(x: Tensor) -> Tensor:
+    """Return t + x sigmoid(x) (1 - t^2), with t = tanh(softplus(x))."""
+    t = torch.tanh(softplus_of(x))
+    return t + x * torch.sigmoid(x) * (1 - t * t)
+
+
+@activation(kernel="torch.nn.functional.mish", range=(-0.3089, INFINITY), derivative=_mish_slope)
 def mish(x: Tensor) -> Tensor:
     """The input gated by the tanh of its softplus: SiLU with a slightly steeper gate.
 
@@ -106,10 +143,15 @@ def mish(x: Tensor) -> Tensor:
     Range:      [-0.3089, inf)
     Reference:  Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019.
     """
-    return x * torch.tanh(torch.logaddexp(torch.zeros_like(x), x))
+    return x * torch.tanh(softplus_of(x))
 
 
-@activation(kernel="torch.nn.functional.hardswish", range=(-0.375, INFINITY), kinks=(-3.0, 3.0))
+@activation(
+    kernel="torch.nn.functional.hardswish",
+    range=(-0.375, INFINITY),
+    kinks=(-3.0, 3.0),
+    derivative=lambda x: torch.where(x <= -3, 0.0, torch.where(x >= 3, 1.0, (2 * x + 3) / 6)),
+)
 def hardswish(x: Tensor) -> Tensor:
     """SiLU with the straight-line sigmoid: the same shape from a parabola.
 
