@@ -63,15 +63,23 @@ def finite(entry: Distance) -> None:
     for knobs in each_knob_varied(entry):
         for sort in SORTS:
             given = points(entry, torch.float32, sort)
-            for equal in (given, [given[0]] * len(given)):
+            for equal in (given, _equal(given)):
                 found = value_and_gradients(entry, knobs, equal)
                 for what, tensor in zip(("value", "gradient"), found, strict=False):
                     require_finite(tensor, equal[0], f"the {what}{said(knobs, entry)}")
 
 
+def _equal(given: list[Tensor]) -> list[Tensor]:
+    """Put the first point in the place of the second, where it compares two of a kind."""
+    alike = len(given) > 1 and given[0].shape == given[1].shape
+    return [given[0], given[0], *given[2:]] if alike else given
+
+
 @contract("distance")
 def gradient(entry: Distance) -> None:
     """The gradient is the one that finite differences give."""
+    if entry.facts.detached:
+        raise SkippedError(entry.facts.detached)
     for knobs in each_knob_varied(entry):
         given = points(entry, torch.float64)
         if not all(x.is_floating_point() for x in given):
@@ -103,11 +111,12 @@ def symmetry(entry: Distance) -> None:
     """It is declared symmetric where exchanging the points changes nothing."""
     same = True
     for knobs in each_knob_varied(entry):
-        x1, x2, *more = points(entry, torch.float64)
-        if x1.shape != x2.shape or more:
+        given = points(entry, torch.float64)
+        if len(given) < 2 or given[0].shape != given[1].shape:
             raise SkippedError("it does not compare two of a kind")
+        x1, x2, *more = given
         call = distance_function(entry, knobs, "formula")
-        one, other = call(x1, x2), call(x2, x1)
+        one, other = call(x1, x2, *more), call(x2, x1, *more)
         other = other.transpose(-1, -2) if entry.facts.matrix and other.dim() > 1 else other
         same &= torch.allclose(one, other, rtol=1e-4, atol=1e-5)
     if same != entry.facts.symmetric:
@@ -117,11 +126,11 @@ def symmetry(entry: Distance) -> None:
 @contract("distance")
 def identity_of_indiscernibles(entry: Distance) -> None:
     """It is declared zero for equal points where it is."""
-    x1, *rest = points(entry, torch.float64)
-    if any(x.shape != x1.shape for x in rest) or len(rest) > 1 or entry.facts.matrix:
+    given = points(entry, torch.float64)
+    if len(given) < 2 or given[0].shape != given[1].shape or entry.facts.matrix:
         raise SkippedError("it does not compare two of a kind")
     knobs = first_knobs(entry)
-    largest = distance_function(entry, knobs, "formula")(x1, x1).double().abs().max()
+    largest = distance_function(entry, knobs, "formula")(*_equal(given)).double().abs().max()
     # pairwise_distance adds its eps to every difference: nearly zero counts as zero.
     if bool(largest < 1e-4) != entry.facts.zero_at_equal:
         raise BrokenError(f"equal points are {number(largest)} apart")
@@ -134,11 +143,11 @@ def matrix(entry: Distance) -> None:
         raise SkippedError("there are no aligned pairs")
     for knobs in each_knob_varied(entry):
         x1, x2, *more = points(entry, torch.float64)
-        if more:
-            raise SkippedError("it takes more than two inputs")
-        call = distance_function(entry, knobs, "formula")
-        whole = distance_function(entry, knobs, pairwise=True)(x1, x2[:4])
-        each = [torch.stack([call(a[None], b[None])[0] for b in x2[:4]]) for a in x1]
+        whole = distance_function(entry, knobs, pairwise=True)(x1, x2[:4], *more)
+        # A pair has one dimension less than a batch of pairs: the coordinates lie in the last.
+        last = {"dim": -1} if "dim" in knobs else {}
+        call = distance_function(entry, {**knobs, **last}, "formula")
+        each = [torch.stack([call(a, b, *more) for b in x2[:4]]) for a in x1]
         require_close(whole, torch.stack(each), f"the full matrix{said(knobs, entry)}")
 
 

@@ -11,14 +11,18 @@ SECTIONS = {
     "distance": ("Formula", "Shapes", "Range", "Reference"),
     "optimizer": ("Formula", "Shapes", "Reference"),
     "schedule": ("Formula", "Reference"),
+    "layer": ("Shapes",),
+    "network": ("Shapes",),
+    "metric": ("Formula", "Shapes", "Range"),
+    "dataset": (),
 }
 """The sections that the docstring of a kind must have."""
 
 
-@contract("activation", "loss", "distance", "optimizer", "schedule")
+@contract(*SECTIONS)
 def documentation(entry: Entry[Any]) -> None:
     """The docstring says the idea, the formula, shapes, range, every knob and the reference."""
-    if not entry.doc.summary.endswith("."):
+    if not entry.doc.summary.endswith((".", "?")):
         raise BrokenError("the docstring does not begin with a sentence that says the idea")
     missing = [name for name in SECTIONS[entry.kind] if not entry.doc.sections.get(name)]
     if missing:

@@ -27,6 +27,7 @@ def first_coordinate(prediction: Tensor, target: Tensor) -> Tensor:  # noqa: ARG
 
     Formula: x_1
     Shapes:  prediction [N, d], target [N, m, d] -> one number
+    Range:   (-inf, inf)
     Note:    no value is better than another.
     """
     return double(prediction)[:, 0].mean()
@@ -38,6 +39,7 @@ def second_coordinate(prediction: Tensor, target: Tensor) -> Tensor:  # noqa: AR
 
     Formula: x_2
     Shapes:  prediction [N, d], target [N, m, d] -> one number
+    Range:   (-inf, inf)
     Note:    no value is better than another.
     """
     return double(prediction)[:, 1].mean()
