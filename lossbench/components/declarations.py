@@ -237,6 +237,9 @@ class OptimizerFacts:
                  state of the wrapped one is kept under "base".
     check:       (knobs) -> what is wrong, where knobs that are each valid do not go together.
     kernel_only: why there is no formula, where there is none.
+    in_place:    (params, grads, state, step, *, lr, knobs) -> None: torch's kernel that makes the
+                 whole step in one pass, where there is one. It changes lists of flat tensors (the
+                 state's by name), and all knobs are plain numbers.
     identities:  which others it is, for which knobs.
     """
 
@@ -252,6 +255,7 @@ class OptimizerFacts:
     wraps: str | None = None
     check: Callable[[Mapping[str, Any]], str | None] | None = None
     kernel_only: str | None = None
+    in_place: Callable[..., None] | None = None
     identities: tuple[Identity, ...] = ()
 
     def resolved(self, knobs: Mapping[str, Any]) -> "OptimizerFacts":

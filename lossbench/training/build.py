@@ -1,6 +1,6 @@
 """From RunSpecs to a Job: the step, the rates and the data of a group, on their device."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,9 @@ from lossbench.plugins import resolve, user_code
 from lossbench.training.applied import applied
 from lossbench.training.data import Prepared
 from lossbench.training.device import choose_device
-from lossbench.training.fused import FusedStep, Graph
+from lossbench.training.fused import FusedStep
 from lossbench.training.generators import seed_everything
+from lossbench.training.gradients import Graphs
 from lossbench.training.groups import group_key, needs_plain
 from lossbench.training.job import Job
 from lossbench.training.order import Order
@@ -184,9 +185,7 @@ def _step(
     return plain, plan
 
 
-def _shared_graphs(
-    specs: Sequence[RunSpec], plan: Plan, like: Job | None
-) -> Mapping[int, Graph] | None:
+def _shared_graphs(specs: Sequence[RunSpec], plan: Plan, like: Job | None) -> Graphs | None:
     """Return the traces of another job where only the updates and the seeds are others."""
     if like is None or not isinstance(like.step, FusedStep) or plan.device != like.plan.device:
         return None

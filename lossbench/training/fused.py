@@ -1,11 +1,10 @@
-"""The fused step: all trials of a group in one computation, traced once and replayed.
+"""The fused step: all trials of a group in one computation, and all that training moves of them.
 
-Ordinary modules and pure losses go in. `functional_call` makes the model a function of its
-weights, `vmap` gives it a trial axis, one backward pass of the sum of all losses gives every
-trial its own gradient, and the whole is replayed from a trace (training/trace.py).
+What a batch gives is computed in training/gradients.py, what becomes of a gradient in
+training/update.py.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +13,13 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from lossbench.components.modules import noise_buffers
+from lossbench.training.block import Block, blocks
+from lossbench.training.gradients import Gradients, Graphs
+from lossbench.training.knobs import Rate
 from lossbench.training.model import Model, is_setting
 from lossbench.training.stack import Stack
-from lossbench.training.step import Bounds, Evaluation, Split, clip_, gather
-from lossbench.training.trace import NotTraceableError, trace
-from lossbench.training.update import Optimizer, Rate, Updater
-
-TRACE_FROM = 50
-"""Batches of one size from which tracing it pays; rarer ones (the last of an epoch) run eagerly."""
+from lossbench.training.step import Bounds, Evaluation, Split
+from lossbench.training.update import Optimizer
 
 EVALUATE_ELEMENTS = 4_000_000
 """Input elements of a trial evaluated at once: bounds the memory of an evaluation."""
@@ -29,10 +27,6 @@ EVALUATE_ELEMENTS = 4_000_000
 EVALUATE_BLOCK = 500_000
 """Elements of the widest activation, over the trials evaluated together: they stay in the cache,
 and still outweigh what a call of `vmap` costs."""
-
-
-Graph = Callable[..., tuple[Tensor, ...]]
-"""What gives loss and gradients of one batch: weights, buffers and batch in, by `_compute`."""
 
 
 class FusedStep:
@@ -51,109 +45,44 @@ class FusedStep:
         accumulate: int = 1,
         clip_norm: float | None = None,
         clip_value: float | None = None,
-        graphs: Mapping[int, Graph] | None = None,
+        graphs: Graphs | None = None,
     ) -> None:
         """Take what is to be trained; `graphs` are those of a step that computes the same."""
         self.trials = stack.trials
-        self.note: str | None = None
         self._model = model
         self._stack = stack
-        self._views = stack.layout.views(stack.flat)
-        self._updater = Updater(optimizers, stack.layout, stack.flat)
-        self._bounds = Bounds(model, dict(zip(stack.layout.names, self._views, strict=True)))
-        self._accumulates = accumulate > 1
-        self._per_step = accumulate
-        self._clip = (clip_norm, clip_value)
-        self._noise = _share_noise(model, stack, seeds)
-        self._buffers = list(stack.buffers)
-        self._split = split
+        model.train()
+        noise = _share_noise(model, stack, seeds)
+        names = stack.layout.names
+        gradients = Gradients(model, names, list(stack.buffers), batch_sizes, accumulate, graphs)
+        sample = max(widest, split.inputs[0].numel())
+        largest = max(sample * max(batch_sizes), *stack.layout.sizes)
+        options: dict[str, Any] = {
+            "noise": noise,
+            "clip_norm": clip_norm,
+            "clip_value": clip_value,
+        }
+        self._blocks = [
+            Block(trials, stack, optimizers, gradients, split, **options)
+            for trials in blocks(stack.trials, largest)
+        ]
+        self.graphs, self.note = gradients.graphs, gradients.note
+        views = dict(zip(names, stack.layout.views(stack.flat), strict=True))
+        self._bounds = Bounds(model, views)
         self._widest = widest
-        self.graphs: dict[int, Graph] = dict(graphs or {})
         self._best = _Kept.of(stack)
         # Trials that stopped: their rows go on being computed, but these are their weights.
         self._frozen = _Kept.of(stack)
         self._is_frozen = torch.zeros(stack.trials, dtype=torch.bool, device=stack.flat.device)
-        model.train()
-        # A model that `vmap` refuses is refused here, before anything is trained.
-        self._compute(*(tensor.clone() for tensor in self._example(max(batch_sizes))))
-        for size, count in batch_sizes.items():
-            if size not in self.graphs:
-                self.graphs[size] = self._graph(size) if count >= TRACE_FROM else self._compute
 
     def train(
         self, batches: Sequence[Tensor], step: int, rate: Rate, momentum: Rate | None
     ) -> Tensor:
         """Make one step on the batches together; returns the loss of each trial."""
         with torch.no_grad():
-            if self._accumulates:
-                loss, grads = self._accumulated(batches, step)
-            else:
-                loss, grads = self._replay(batches[0], step)
-            if self._clip != (None, None):
-                clip_(grads, *self._clip)
-            self._updater.step(grads, step, rate, momentum)
+            losses = [block.train(batches, step, rate, momentum) for block in self._blocks]
             self._bounds.keep_()
-        return loss
-
-    def _replay(self, rows: Tensor, count: int) -> tuple[Tensor, ...]:
-        """Return loss and gradients of one batch; `count` numbers the noise."""
-        if self._noise is not None:
-            self._noise[:, 1] = count
-        inputs, target = gather(self._split, rows)
-        buffers = (self._stack.buffers[name] for name in self._buffers)
-        return self.graphs[rows.shape[1]](*self._views, *buffers, inputs, target)
-
-    def _accumulated(self, batches: Sequence[Tensor], step: int) -> tuple[Tensor, Tensor]:
-        """Return loss and gradients of several batches, as one batch of all their samples has them.
-
-        Sums and weights are added up, so that class weights and ignored samples count as they do
-        in the large batch.
-        """
-        first = (step - 1) * self._per_step
-        total, weight, grads = self._replay(batches[0], first + 1)
-        for number, rows in enumerate(batches[1:], start=2):
-            more_total, more_weight, more_grads = self._replay(rows, first + number)
-            total, weight, grads = total + more_total, weight + more_weight, grads + more_grads
-        return total / weight, grads / weight[:, None]
-
-    def _compute(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Return what one batch gives, eagerly: this is what is traced."""
-        names, count = self._stack.layout.names, len(self._views)
-        buffers = dict(zip(self._buffers, tensors[count:-2], strict=True))
-
-        def terms(params: Sequence[Tensor], own: dict[str, Tensor], x: Tensor, y: Tensor) -> Any:
-            weights = dict(zip(names, params, strict=True)) | own
-            _, total, weight = functional_call(self._model, weights, (x, y))
-            return total, weight.to(total.dtype)
-
-        with torch.enable_grad():
-            params = [tensor.detach().requires_grad_() for tensor in tensors[:count]]
-            total, weight = vmap(terms)(params, buffers, *tensors[-2:])
-            # Alone, a mean is divided before the backward pass, as in every training loop.
-            loss = total if self._accumulates else total / weight
-            grads = torch.autograd.grad(loss.sum(), params, allow_unused=True)
-        filled = [
-            (torch.zeros_like(p) if g is None else g).reshape(self.trials, -1)
-            for p, g in zip(params, grads, strict=True)
-        ]
-        flat = torch.cat(filled, dim=1)
-        if self._accumulates:
-            return total.detach(), weight.detach(), flat
-        return loss.detach(), flat
-
-    def _graph(self, size: int) -> Graph:
-        """Trace the step for a batch size, holding it against eager `vmap` on two batches."""
-        try:
-            return trace(self._compute, [self._example(size), self._example(size, first=1)])
-        except NotTraceableError as error:
-            self.note = f"untraced, eager vmap ({error})"
-            return self._compute
-
-    def _example(self, size: int, first: int = 0) -> list[Tensor]:
-        """Return what a step of this size computes with: weights, buffers, a batch."""
-        rows = (torch.arange(size, device=self._stack.flat.device) + first) % len(self._split)
-        buffers = [self._stack.buffers[name] for name in self._buffers]
-        return [*self._views, *buffers, *gather(self._split, rows.expand(self.trials, size))]
+        return losses[0] if len(losses) == 1 else torch.cat(losses)
 
     def evaluate(self, split: Split, best: bool = False) -> Evaluation:
         """Return raw outputs and mean loss of a split, in evaluation mode."""
@@ -166,18 +95,21 @@ class FusedStep:
         trials = max(1, EVALUATE_BLOCK // (self._widest * min(samples, len(split))))
         self._model.eval()
         with torch.no_grad():
-            blocks = [
+            parts = [
                 self._evaluate({n: w[at : at + trials] for n, w in weights.items()}, split, samples)
                 for at in range(0, self.trials, trials)
             ]
         self._model.train()
-        outputs, loss = zip(*blocks, strict=True)
+        outputs, loss = zip(*parts, strict=True)
         return Evaluation(torch.cat(outputs), torch.cat(loss))
 
     def _evaluate(
         self, weights: dict[str, Tensor], split: Split, samples: int
     ) -> tuple[Tensor, Tensor]:
         """Return raw outputs and mean loss of some trials, so many samples at a time."""
+        trials = len(next(iter(weights.values())))
+        if trials == 1:  # MKL would take another way for a single product, which rounds otherwise
+            weights = {name: value.expand(2, *value.shape[1:]) for name, value in weights.items()}
         together = vmap(
             lambda w, x, y: functional_call(self._model, w, (x, y)), in_dims=(0, None, None)
         )
@@ -187,13 +119,15 @@ class FusedStep:
         ]
         outputs, totals, sums = zip(*pieces, strict=True)
         loss = torch.stack(totals).sum(0) / torch.stack(sums).sum(0)
-        return torch.cat(outputs, dim=1), loss
+        return torch.cat(outputs, dim=1)[:trials], loss[:trials]
 
     def _chosen(self, best: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weights and buffers of all trials to evaluate with."""
         if best:
             return self._best.flat, self._best.buffers
-        flat, buffers = self._updater.evaluation(), self._stack.buffers
+        parts = [block.updater.evaluation() for block in self._blocks]
+        flat = parts[0] if len(parts) == 1 else torch.cat(parts)
+        buffers = self._stack.buffers
         if not bool(self._is_frozen.any()):
             return flat, buffers
         mixed = _Kept(flat.clone(), {name: value.clone() for name, value in buffers.items()})
@@ -226,7 +160,7 @@ class FusedStep:
             "best": self._best.state(),
             "frozen": self._frozen.state(),
             "is_frozen": self._is_frozen.clone(),
-            "optimizer": self._updater.state(),
+            "optimizer": [state for block in self._blocks for state in block.updater.state()],
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -235,7 +169,9 @@ class FusedStep:
         self._best.load(state["best"])
         self._frozen.load(state["frozen"])
         self._is_frozen.copy_(state["is_frozen"])
-        self._updater.load(state["optimizer"])
+        states = iter(state["optimizer"])
+        for block in self._blocks:
+            block.updater.load(states)
 
 
 @dataclass(frozen=True)
@@ -270,12 +206,10 @@ class _Kept:
             self.buffers[name].copy_(value)
 
 
-def _share_noise(model: Model, stack: Stack, seeds: Sequence[int]) -> Tensor | None:
-    """Let all noisy layers read one tensor [trials, 2] of seed and step, where there are any."""
+def _share_noise(model: Model, stack: Stack, seeds: Sequence[int]) -> str | None:
+    """Let all noisy layers read one tensor [trials, 2] of seed and step; returns a name of it."""
     names = noise_buffers(model)
-    if not names:
-        return None
     noise = torch.tensor([[seed, 0] for seed in seeds], device=stack.flat.device)
     for name in names:
         stack.buffers[name] = noise
-    return noise
+    return next(iter(names), None)

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from lossbench.components.vocabulary import Applied
+from lossbench.training.knobs import DECAY
 from lossbench.training.stack import Layout
-from lossbench.training.update import DECAY, Optimizer, Updater
+from lossbench.training.update import Optimizer, Updater
 
 NamedParameters = Sequence[tuple[str, nn.Parameter]]
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from lossbench.components.modules import noise_buffers
 from lossbench.errors import UsageError
+from lossbench.training.knobs import Rate
 from lossbench.training.model import Model, is_setting
 from lossbench.training.module_update import module_updater
 from lossbench.training.step import Bounds, Evaluation, Split
-from lossbench.training.update import Optimizer, Rate
+from lossbench.training.update import Optimizer
 
 EVALUATE_ELEMENTS = 4_000_000
 

@@ -101,3 +101,8 @@ class Stack:
     def trials(self) -> int:
         """The number of trials."""
         return self.flat.shape[0]
+
+    def part(self, trials: slice) -> "Stack":
+        """Return the weights of some trials, as views of these."""
+        buffers = {name: value[trials] for name, value in self.buffers.items()}
+        return Stack(self.layout, self.flat[trials], buffers)

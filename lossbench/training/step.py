@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lossbench.components.modules import intervals
-from lossbench.training.update import Rate
+from lossbench.training.knobs import Rate
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ _DIRECT = {  # torch's own binding of the same operation: a third less to call
     aten.add.Tensor: torch.add,
     aten.bmm.default: torch.bmm,
     aten.cat.default: torch.cat,
+    aten.cat.out: torch.cat,
     aten.div.Tensor: torch.div,
     aten.exp.default: torch.exp,
     aten.log.default: torch.log,
@@ -207,7 +208,7 @@ def _skip_copy(node: Node) -> None:
         return
     joined = all(
         view.target in (aten.view.default, aten._unsafe_view.default)
-        and all(user.target is aten.cat.default for user in view.users)
+        and all(user.target in (aten.cat.default, aten.cat.out) for user in view.users)
         for view in node.users
     )
     if joined and node.meta["val"].shape == node.args[0].meta["val"].shape:

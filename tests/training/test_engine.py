@@ -161,8 +161,9 @@ def test_batch_norm_in_a_group_keeps_each_trials_running_statistics(spec, choice
         assert means
         assert any(alone[name].abs().max() > 1e-3 for name in means)  # they have moved
         for name, value in alone.items():
-            # torch's batch norm sums all channels of all trials in one order of its own.
-            torch.testing.assert_close(together[number][name], value, rtol=1e-5, atol=1e-6)
+            # torch's batch norm sums all channels of all trials in one order of its own, and what
+            # stands before it has a gradient that is nearly all rounding.
+            torch.testing.assert_close(together[number][name], value, rtol=1e-5, atol=5e-5)
 
 
 def test_a_diverging_neighbour_disturbs_nobody(spec, run, choice):

@@ -15,7 +15,7 @@ from lossbench import registry
 from lossbench.components.vocabulary import FITS
 from lossbench.config.spec import RunSpec, ScheduleOptions
 from lossbench.errors import UsageError
-from lossbench.training import fused, groups
+from lossbench.training import gradients, groups
 from lossbench.training.applied import applied
 from lossbench.training.build import build, plan_group
 from lossbench.training.chunks import ChunkResult, plan_work, train_chunk, try_chunk
@@ -70,7 +70,7 @@ _ALONE: dict[tuple[int, str], Trained] = {}
 
 def alone(spec: RunSpec) -> Trained:
     """Train one spec as a single run does: its own survey, its own plan."""
-    key = fused.TRACE_FROM, repr(spec)
+    key = gradients.TRACE_FROM, repr(spec)
     if key not in _ALONE:
         _ALONE[key] = _alone(spec)
     return _ALONE[key]
@@ -98,7 +98,7 @@ def assert_equal(one: Trained, other: Trained, *, exactly: bool, **close: float)
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let short runs be traced as long ones are."""
-    monkeypatch.setattr(fused, "TRACE_FROM", 1)
+    monkeypatch.setattr(gradients, "TRACE_FROM", 1)
 
 
 @pytest.fixture

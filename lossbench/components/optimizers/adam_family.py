@@ -1,5 +1,7 @@
 """Adam and its relatives: a moving average of the gradient over one of its size."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from lossbench.components.declarations import State, zeros
@@ -28,7 +30,32 @@ def _init_adam(params: Tensor, **knobs: Any) -> State:
     return zeros(*names, *(["max_exp_avg_sq"] if knobs["amsgrad"] else []))(params)
 
 
-@optimizer(kernel="torch.optim.Adam", init=_init_adam)
+def _in_place(
+    params: list[Tensor],
+    grads: list[Tensor],
+    state: Mapping[str, list[Tensor]],
+    step: int,
+    *,
+    betas: tuple[float, float],
+    decoupled_weight_decay: bool = False,
+    **knobs: Any,
+) -> None:
+    """Make Adam's step in torch's one pass over each tensor, which `fused=True` also calls."""
+    kernel = torch._fused_adamw_ if decoupled_weight_decay else torch._fused_adam_
+    kernel(
+        params,
+        grads,
+        state["exp_avg"],
+        state["exp_avg_sq"],
+        state.get("max_exp_avg_sq", []),
+        [torch.tensor(float(step))] * len(params),
+        beta1=betas[0],
+        beta2=betas[1],
+        **knobs,
+    )
+
+
+@optimizer(kernel="torch.optim.Adam", init=_init_adam, in_place=_in_place)
 def adam(
     params: Tensor,
     grads: Tensor,
@@ -83,7 +110,12 @@ def _largest(state: State, exp_avg_sq: Tensor) -> State:
     return {} if largest is None else {"max_exp_avg_sq": torch.maximum(largest, exp_avg_sq)}
 
 
-@optimizer(kernel="torch.optim.AdamW", init=_init_adam, decoupled=True)
+@optimizer(
+    kernel="torch.optim.AdamW",
+    init=_init_adam,
+    decoupled=True,
+    in_place=partial(_in_place, decoupled_weight_decay=True),
+)
 def adamw(
     params: Tensor,
     grads: Tensor,
