@@ -109,7 +109,9 @@ def distance_function(
     formula = partial(entry.function, **filled)
     if not pairwise or entry.facts.matrix:
         return formula
-    return lambda x1, x2: formula(x1.unsqueeze(-2), x2.unsqueeze(-3))
+    # All against all leaves the coordinates in the last dimension, wherever they were.
+    last = {"dim": -1} if "dim" in filled else {}
+    return lambda x1, x2, *more: formula(x1.unsqueeze(-2), x2.unsqueeze(-3), *more, **last)
 
 
 def _first_floats(inputs: Sequence[Any]) -> Tensor:

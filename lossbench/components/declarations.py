@@ -326,6 +326,8 @@ class DistanceFacts:
     matrix:     it gives the full matrix, or an upper triangle, by itself.
     check:      (**knobs) -> None; raises UsageError where knobs contradict each other.
     kernel_knobs: (knobs) -> keyword arguments of the kernel, where torch names them differently.
+    prefer_formula: why impl "auto" takes the formula although torch has a kernel.
+    detached:   why finite differences do not give its gradient, where a part carries none.
     identities: which others it is, for which knobs.
     sample:     (draw) -> inputs by name, where those drawn by their kind would not do.
     """
@@ -338,7 +340,9 @@ class DistanceFacts:
     matrix: bool = False
     check: Callable[..., None] | None = None
     kernel_knobs: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    prefer_formula: str | None = None
     kernel_only: str | None = None
+    detached: str | None = None
     identities: tuple[Identity, ...] = ()
     sample: "Callable[[Draw], dict[str, Any]] | None" = None
 
