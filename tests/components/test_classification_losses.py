@@ -1,4 +1,4 @@
-"""Classification losses beyond torch at published numbers, by second derivations, at their limits."""
+"""Classification losses beyond torch: published numbers, second derivations, limits."""
 
 import math
 

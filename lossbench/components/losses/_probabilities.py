@@ -23,7 +23,7 @@ def bounded_logs(probability: Tensor) -> tuple[Tensor, Tensor]:
 
 def power(base: Tensor, exponent: Any) -> Tensor:
     """Return base ** exponent for base >= 0; at 0 the gradient is 0, where it might be infinite."""
-    positive = base > 0
+    positive = ~(base <= 0)  # what is not a number stays so
     raised = torch.where(positive, base, 1.0) ** exponent
     return torch.where(positive, raised, torch.zeros_like(base) ** exponent)
 
