@@ -122,8 +122,9 @@ def curricularface(
 ) -> Terms:
     """arcface that learns easy samples first and turns to the hard ones as it gets better.
 
-    Formula:    CE(s z, y) with z_y as in arcface; z_j = c_j (t + c_j) where c_j > z_y (a hard
-                negative), else c_j; t = momentum * t + (1 - momentum) * mean(c_y), starting at 0
+    Formula:    CE(s z, y) with z_y as in arcface; z_j = c_j (t + c_j) where c_j > cos(t_y + m)
+                (a hard negative), else c_j; t = momentum * t + (1 - momentum) * mean(c_y) starts
+                at 0
     Derivative: by z: s (p - onehot(y)) with p = softmax(s z); t carries none
     Shapes:     prediction [N, D], weight [C, D], target [N] -> [N]; without a weight, prediction
                 are the cosines [N, C]
@@ -138,9 +139,8 @@ def curricularface(
     """
     cosine = class_cosines(prediction, weight)
     own = pick(cosine, target)
-    turned = _turned(own, margin)
     hardness = momentum * hardness + (1 - momentum) * own.detach().mean()
-    hard = cosine > turned.detach().unsqueeze(1)
+    hard = cosine > torch.cos(torch.acos(own.detach()) + margin).unsqueeze(1)
     rivals = torch.where(hard, cosine * (hardness + cosine), cosine)
-    values = surprise(scale * put(rivals, target, turned), target)
+    values = surprise(scale * put(rivals, target, _turned(own, margin)), target)
     return Terms(values, state={"hardness": hardness})

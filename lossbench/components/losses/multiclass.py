@@ -45,7 +45,7 @@ def _cross_entropy_weight(
     target=("index", "distribution"),
     prediction="logits",
     kernel="torch.nn.functional.cross_entropy",
-    aliases=("softmax_loss",),
+    aliases=("softmax_loss", "weighted_softmax"),
     weight=_cross_entropy_weight,
 )
 def cross_entropy(
