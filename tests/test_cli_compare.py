@@ -265,6 +265,7 @@ WRONG = (
     (["compare", "two.yaml", "claims=[Adm below SGD on train/loss]"], "did you mean Adam"),
     (["compare", "two.yaml", "--name", ""], "--name"),
     (["compare", "--resume", "nothing"], "nothing"),
+    (["compare", "--resume", "nothing", "--workers", "1"], "there is no comparison 'nothing'"),
     (["compare", "two.yaml", "--resume", "latest"], "two.yaml"),
     (["compare", "--resume", "latest", "--seeds", "3"], "--seeds"),
     (["compare", "one", "two", "--vary", "optimizer=sgd,adam"], "--vary"),

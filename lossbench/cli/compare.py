@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,10 +81,10 @@ def compare(
     items = list(what or ())
     asked = _Asked(tuple(vary or ()), seeds, tuple(tune or ()), name, workers)
     if resume is not None:
-        _refuse_beside_resume(items, asked, dry_run=dry_run)
+        _refuse_beside_resume(items, replace(asked, workers=None), dry_run=dry_run)
         if strict:
             _refuse_claimless(_claims_of(resume, runs_dir), strict=strict)
-        running = session.resume(resume, runs_dir=runs_dir, command=output.command)
+        running = session.resume(resume, runs_dir=runs_dir, command=output.command, workers=workers)
     elif _are_runs(items):
         _refuse_beside_runs(asked, dry_run=dry_run, strict=strict)
         return _compare_runs(output, items, runs_dir)

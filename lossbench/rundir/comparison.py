@@ -9,6 +9,7 @@ A killed comparison goes on with the pieces that are missing.
 """
 
 import contextlib
+import hashlib
 import json
 import re
 import shlex
@@ -106,6 +107,10 @@ class ComparisonDirectory:
     def write_config(self, text: str) -> None:
         """Write comparison.yaml."""
         storage.replace(self.config, text.encode())
+
+    def config_fingerprint(self) -> str:
+        """Return what tells whether comparison.yaml was edited."""
+        return hashlib.sha256(self.config.read_bytes()).hexdigest()
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Replace run.json."""
@@ -225,7 +230,10 @@ def find_comparison(runs_dir: Path, reference: str | Path) -> ComparisonDirector
     wanted = str(reference)
     found = all_comparisons(runs_dir)
     if not found:
-        raise RunError(f"there is no comparison '{wanted}': {runs_dir} holds none")
+        raise RunError(
+            f"there is no comparison '{wanted}': {runs_dir} holds none",
+            hint="lossbench compare CONFIG makes one; --runs-dir says where they lie",
+        )
     if wanted == "latest":
         return found[-1]
     matching = [c for c in found if c.id.startswith(wanted) or c.id.endswith(f"-{wanted}")]
@@ -234,6 +242,7 @@ def find_comparison(runs_dir: Path, reference: str | Path) -> ComparisonDirector
     if matching:
         names = ", ".join(c.id for c in matching[-10:])
         raise RunError(f"'{wanted}' could be any of {len(matching)} comparisons", hint=names)
-    near = nearest(wanted, [c.id for c in found])
-    hint = f"did you mean {' or '.join(near)}?" if near else None
+    named = [c for c in found if c.path.parent.name == Path(wanted).name]
+    near = [named[-1].id] if named else nearest(wanted, ["latest", *(c.id for c in found)])
+    hint = f"did you mean {' or '.join(near)}?" if near else "lossbench runs lists them"
     raise RunError(f"there is no comparison '{wanted}' in {runs_dir}", hint=hint)

@@ -112,6 +112,7 @@ def start(
             "seconds": 0.0,
             "pid": os.getpid(),
             "given": loaded.text,
+            "config": directory.config_fingerprint(),
             "trials": len(spec.trials),
             "versions": environment.versions(),
             "machine": environment.machine(),
@@ -125,11 +126,16 @@ def start(
 
 
 def resume(
-    reference: str, *, runs_dir: Path = RUNS, command: Sequence[str] = ()
+    reference: str,
+    *,
+    runs_dir: Path = RUNS,
+    command: Sequence[str] = (),
+    workers: int | None = None,
 ) -> "ComparisonSession":
     """Go on with a comparison that was interrupted: what is finished is not made again.
 
-    Raises RunError where there is none, where it has come to its end or is being worked on.
+    The pieces stay those of before, whatever the number of processes. Raises RunError where there
+    is none, where it was edited, has come to its end or is being worked on.
     """
     directory = find_comparison(runs_dir, reference)
     record = directory.read_record()
@@ -141,8 +147,16 @@ def resume(
             hint=f"wait for its end, or stop it: kill {record.get('pid')} (finished pieces stay)",
         )
     spec = load_comparison(directory.config).spec
-    stage = first_stage(spec, record.get("workers")).as_before(record)
+    if directory.config_fingerprint() != record.get("config", directory.config_fingerprint()):
+        raise RunError(
+            f"{directory.config} was edited since the comparison started: "
+            "its trials would not be those that are finished",
+            hint="undo the edit, or start a new comparison from that file",
+        )
+    workers = record.get("workers") if workers is None else workers
+    stage = first_stage(spec, workers).as_before(record)
     record |= {
+        "workers": workers,
         "status": "running",
         "pid": os.getpid(),
         "resumed": [*record.get("resumed", []), list(command)],

@@ -82,7 +82,7 @@ def _in_processes(
     except BrokenProcessPool as error:
         raise TrainingError(
             "a worker process was ended from outside: perhaps the memory was used up",
-            hint="finished pieces are kept; go on with fewer workers: --workers 1",
+            hint="finished pieces are kept; go on with fewer: compare --resume latest --workers 1",
         ) from error
     finally:
         # What is still running is lost, and made again by a resume: pieces are written whole.

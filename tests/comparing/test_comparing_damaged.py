@@ -95,6 +95,38 @@ def test_an_edited_comparison_is_not_resumed(tmp_path):
         comparing.resume("latest", runs_dir=tmp_path)
 
 
+def test_an_edited_value_is_not_resumed_beside_trials_with_the_old_one(tmp_path):
+    directory = interrupted(tmp_path)
+    text = directory.config.read_text()
+    assert "lr: 0.05" in text
+    directory.config.write_text(text.replace("lr: 0.05", "lr: 0.07"))
+    with pytest.raises(RunError, match="edited"):
+        comparing.resume("latest", runs_dir=tmp_path)
+    directory.config.write_text(text)
+    assert len(comparing.resume("latest", runs_dir=tmp_path).result().table) == 18
+
+
+def test_a_resume_may_take_other_workers_and_keeps_the_pieces(tmp_path):
+    directory = interrupted(tmp_path)
+    before = directory.read_record()["work"]
+    session = comparing.resume("latest", runs_dir=tmp_path, workers=2)
+    assert session.outlook()["workers"] == 2
+    assert directory.read_record()["work"] == before
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [("latst", "latest"), ("demo", "-c18-"), ("nothing like it", "lossbench runs")],
+)
+def test_what_was_probably_meant_is_said(wanted, said, tmp_path):
+    directory = interrupted(tmp_path)
+    with pytest.raises(RunError) as caught:
+        comparing.resume(wanted, runs_dir=tmp_path)
+    assert said in str(caught.value.hint)
+    if wanted == "demo":
+        assert directory.id in str(caught.value.hint)
+
+
 def test_a_damaged_plan_of_work_is_said_so(tmp_path):
     directory = interrupted(tmp_path)
     record = directory.read_record()
