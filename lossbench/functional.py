@@ -74,6 +74,8 @@ def as_function(entry: Entry[Any]) -> Call:
     extra: dict[str, Any] = {"impl": "auto", **_EXTRA.get(entry.kind, {})}
     if getattr(entry.facts, "random", False):
         extra["training"] = False
+    if noise := getattr(entry.facts, "noise", None):
+        extra[noise] = None
     if getattr(entry.facts, "parts", ()):
         extra["part"] = REQUIRED
     signature = _signature(entry, extra)

@@ -227,10 +227,11 @@ class Registry(Mapping[str, Entry[Facts]], Generic[Facts]):
         declared = self._facts(**facts)
         doc = Doc.parse(function.__doc__)
         code = inspect.unwrap(function).__code__
-        # What a loss keeps (its state) and what training learns are keywords, but no knobs.
+        # What a loss keeps (its state), what training learns and noise are keywords, but no knobs.
         kept = getattr(declared, "state", None) or () if self.kind == "loss" else ()
         part = ("part",) if getattr(declared, "parts", ()) else ()
-        learned = frozenset([*getattr(declared, "parameters", ()), *kept, *part])
+        noise = filter(None, [getattr(declared, "noise", None)])
+        learned = frozenset([*getattr(declared, "parameters", ()), *kept, *part, *noise])
         return Entry(
             kind=self.kind,
             name=name or function.__name__,

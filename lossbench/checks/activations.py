@@ -110,7 +110,11 @@ def finite(entry: Activation) -> None:
 @contract("activation")
 def gradient(entry: Activation) -> None:
     """The gradient is the one that finite differences give."""
+    if entry.facts.detached:
+        raise SkippedError(entry.facts.detached)
     for knobs in each_knob_varied(entry):
+        if any(knobs[name] for name in entry.facts.surrogate):
+            continue
         parameters = learned(entry, knobs, torch.float64)
         x = 1.5 * Draw(dtype=torch.float64, seed=1).real(ROWS, CLASSES)
         for kink in entry.facts.kinks_with(knobs):

@@ -62,10 +62,14 @@ class ActivationFacts:
     elementwise:  false where a value depends on its neighbours (softmax, GLU).
     output_shape: (shape without the batch dimension, **knobs) -> shape behind it, where it changes.
     random:       draws random numbers in training: the kernel is then told `training`.
+    noise:        the keyword under which its formula takes numbers drawn evenly from (0, 1), of the
+                  shape of its input: the network gives them in training, and none in evaluation.
     check:        (**knobs) -> None; raises UsageError where knobs contradict each other.
     kernel_knobs: (knobs and learned parameters) -> keyword arguments of the kernel, where torch
                   names or shapes them differently.
     kernel_only:  why no formula can train, where none can.
+    detached:     why finite differences do not give its gradient, where a part carries none.
+    surrogate:    switches with which the gradient is, on purpose, that of the values without them.
     derivative:   (x, **knobs and learned parameters) -> the analytic derivative by x, for every
                   elementwise one; at a kink, the value that torch gives.
     identities:   which others it is, for which knobs.
@@ -77,9 +81,12 @@ class ActivationFacts:
     elementwise: bool = True
     output_shape: Callable[..., tuple[int, ...]] | None = None
     random: bool = False
+    noise: str | None = None
     check: Callable[..., None] | None = None
     kernel_knobs: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     kernel_only: str | None = None
+    detached: str | None = None
+    surrogate: tuple[str, ...] = ()
     derivative: Callable[..., Any] | None = None
     identities: tuple[Identity, ...] = ()
 

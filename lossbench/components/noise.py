@@ -54,6 +54,15 @@ def levels(key: Tensor, place: int, count: int) -> Tensor:
     return word >> (32 - LEVELS)  # the upper bits are the best mixed
 
 
+def uniform(key: Tensor, place: int, count: int) -> Tensor:
+    """Return `count` independent numbers, drawn evenly from between 0 and 1, float32.
+
+    One bit less than there are levels, so that no number rounds to 1.
+    """
+    steps = (levels(key, place, count) >> 1) + 2 ** (LEVELS - 2)
+    return (steps.to(torch.float32) + 0.5) / 2 ** (LEVELS - 1)
+
+
 def normal(key: Tensor, place: int, count: int) -> Tensor:
     """Return `count` independent standard normal numbers, float32.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lossbench import registry
 from lossbench.components.declarations import ActivationFacts, LossFacts, Parameter
 from lossbench.components.modules import KEEP_WITHIN
+from lossbench.components.noise import uniform
 from lossbench.components.vocabulary import NOISE_KEY, Encoding, PredictionKind, Terms
 from lossbench.kernels import activation_function, as_terms, loss_function
 from lossbench.registry import Entry
@@ -81,7 +82,11 @@ class Activation(Component):
         self, entry: Entry[ActivationFacts], knobs: Mapping[str, Any], impl: str, shape: Shape
     ) -> None:
         super().__init__(entry, knobs, impl)
-        self._random = entry.facts.random
+        self._random, self._noise = entry.facts.random, entry.facts.noise
+        if self._noise:
+            # Not part of the weights: the training step writes it before each forward pass.
+            self.register_buffer(NOISE_KEY, torch.zeros(2, dtype=torch.int64), persistent=False)
+            self.place = 0
         # A channel's parameter must meet dimension 1 of the batch: [C] becomes [C, 1, ..., 1].
         self._trailing = (1,) * (len(shape) - 1)
         self._per_channel: dict[str, bool] = {}
@@ -105,6 +110,10 @@ class Activation(Component):
         }
         if self._random:
             learned["training"] = self.training
+        if self._noise and self.training:
+            key = self._buffers[NOISE_KEY]
+            assert key is not None
+            learned[self._noise] = uniform(key, self.place, inputs.numel()).view(inputs.shape)
         result: Tensor = self.call()(inputs, **learned)
         return result
 

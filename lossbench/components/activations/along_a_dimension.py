@@ -1,9 +1,10 @@
-"""Activations whose values depend on their neighbours along a dimension.
+"""Activations whose values depend on their neighbours along a dimension: shares of a whole.
 
 `dim` counts as in torch, the batch being dimension 0; negative ones count from the end.
 """
 
-from lossbench.errors import UsageError
+from lossbench.components.declarations import Identity
+from lossbench.components.vocabulary import Positive
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import activation
 
@@ -69,42 +70,119 @@ def log_softmax(x: Tensor, *, dim: int = -1) -> Tensor:
     return relative - torch.exp(relative).sum(dim, keepdim=True).log()
 
 
-def _halved(shape: tuple[int, ...], *, dim: int) -> tuple[int, ...]:
-    """Return the shape behind glu: dimension `dim`, the batch being 0, is halved."""
-    whole = (0, *shape)
-    if not -len(whole) <= dim < len(whole) or dim % len(whole) == 0:
-        raise UsageError(
-            f"glu: dim = {dim} is not a dimension of a sample of shape {list(shape)}",
-            hint=f"valid: -1 to {1 - len(whole)}, or 1 to {len(whole) - 1} (0 is the batch)",
-        )
-    position = dim % len(whole)
-    _require_even(whole[position], dim)
-    return (*whole[1:position], whole[position] // 2, *whole[position + 1 :])
+@activation(
+    range=(0.0, 1.0), elementwise=False, identities=(Identity("softmax", knobs={"dim": 1}),)
+)
+def softmax2d(x: Tensor) -> Tensor:
+    """Softmax over the channels of an image: each position gets a distribution of its own.
 
-
-def _require_even(size: int, dim: int) -> None:
-    """Refuse a dimension that cannot be halved."""
-    if size % 2:
-        raise UsageError(
-            f"glu: dimension {dim} has {size} entries, which cannot be halved",
-            hint="make the width of the layer before it even",
-        )
-
-
-@activation(kernel="torch.nn.functional.glu", elementwise=False, output_shape=_halved)
-def glu(x: Tensor, *, dim: int = -1) -> Tensor:
-    """Let one half of the units decide how much of the other half passes.
-
-    Formula:    a sigmoid(b), with a the first half of x along `dim` and b the second
-    Derivative: d/da = sigmoid(b), d/db = a sigmoid(b) (1 - sigmoid(b))
-    Shapes:     [..., 2 k, ...] -> [..., k, ...]
-    Range:      (-inf, inf)
-    Knobs:
-        dim: the dimension that is halved; its size must be even.
-    Errors:     an odd size.
-    Reference:  Dauphin, Fan, Auli & Grangier, Language Modeling with Gated Convolutional Networks,
-                2017.
+    Formula:    p_c = e^(x_c) / sum_k e^(x_k), at every position
+    Derivative: d p_i / d x_j = p_i ([i = j] - p_j)
+    Shapes:     [N, C, H, W] -> [N, C, H, W]
+    Range:      (0, 1)
+    Note:       softmax with dim = 1. The batch is always there; torch also takes [C, H, W].
+    Reference:  Bridle, Probabilistic Interpretation of Feedforward Classification Network Outputs,
+                with Relationships to Statistical Pattern Recognition, 1990.
     """
-    _require_even(x.shape[dim], dim)
-    passed, gate = x.chunk(2, dim)
-    return passed * torch.sigmoid(gate)
+    exponentials = torch.exp(_relative(x, 1))
+    return exponentials / exponentials.sum(1, keepdim=True)
+
+
+def _ranked(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return x in falling order along `dim`, and the ranks 1, 2, ... shaped to broadcast."""
+    shape = [1] * x.dim()
+    shape[dim] = -1
+    ranks = torch.arange(1, x.shape[dim] + 1, device=x.device, dtype=x.dtype).reshape(shape)
+    return x.sort(dim=dim, descending=True).values, ranks
+
+
+@activation(range=(0.0, 1.0), elementwise=False)
+def sparsemax(x: Tensor, *, dim: int = -1) -> Tensor:
+    """The distribution closest to the scores: small scores get exactly 0.
+
+    Formula:    p_i = max(x_i - tau, 0), with tau such that the p_i add up to 1
+    Derivative: d p_i / d x_j = s_i ([i = j] - s_j / |S|), with s_i = 1 on the support S (where
+                p_i > 0), else 0
+    Shapes:     [...] -> [...]
+    Range:      [0, 1]
+    Knobs:
+        dim: the dimension along which the result adds up to 1.
+    Note:       the Euclidean projection of the scores on the simplex.
+    Reference:  Martins & Astudillo, From Softmax to Sparsemax: A Sparse Model of Attention and
+                Multi-Label Classification, 2016.
+    """
+    x = _relative(x, dim)
+    # The support is the same for all inputs nearby, so only what is computed on it has a gradient.
+    ranked, ranks = _ranked(x.detach(), dim)
+    inside = ranked * ranks > ranked.cumsum(dim) - 1
+    lowest = torch.where(inside, ranked, INFINITY).amin(dim, keepdim=True)
+    support = x.detach() >= lowest
+    size = support.sum(dim, keepdim=True)
+    tau = (torch.where(support, x, 0.0).sum(dim, keepdim=True) - 1) / size
+    return torch.where(support, x - tau, 0 * x)
+
+
+@activation(range=(0.0, 1.0), elementwise=False)
+def entmax15(x: Tensor, *, dim: int = -1) -> Tensor:
+    """Half way between softmax and sparsemax: exact zeros, but a smooth way there.
+
+    Formula:    p_i = max(x_i / 2 - tau, 0)^2, with tau such that the p_i add up to 1
+    Derivative: d p_i / d x_j = u_i [i = j] - u_i u_j / sum_k u_k, with u_i = sqrt(p_i)
+    Shapes:     [...] -> [...]
+    Range:      [0, 1]
+    Knobs:
+        dim: the dimension along which the result adds up to 1.
+    Reference:  Peters, Niculae & Martins, Sparse Sequence-to-Sequence Models, 2019.
+    """
+    x = _relative(x, dim) / 2
+    ranked, ranks = _ranked(x.detach(), dim)
+    mean = ranked.cumsum(dim) / ranks
+    spread = (ranked * ranked).cumsum(dim) - ranks * mean * mean
+    taus = mean - torch.sqrt(((1 - spread) / ranks).clamp(min=0))
+    lowest = torch.where(taus <= ranked, ranked, INFINITY).amin(dim, keepdim=True)
+    support = x.detach() >= lowest
+    size = support.sum(dim, keepdim=True)
+    # On the support (x - tau)^2 adds up to 1, which is a quadratic equation for tau.
+    middle = torch.where(support, x, 0.0).sum(dim, keepdim=True) / size
+    around = torch.where(support, (x - middle) ** 2, 0.0).sum(dim, keepdim=True)
+    tau = middle - torch.sqrt((1 - around) / size)
+    return torch.where(support, x - tau, 0 * x) ** 2
+
+
+@activation(
+    range=(0.0, 1.0),
+    elementwise=False,
+    noise="uniform",
+    surrogate=("hard",),
+    identities=(Identity("softmax", when={"tau": 1.0}),),
+)
+def gumbel_softmax(
+    x: Tensor,
+    *,
+    uniform: Tensor | None = None,
+    tau: Positive = 1.0,
+    hard: bool = False,
+    dim: int = -1,
+) -> Tensor:
+    """A random choice that gradients can pass: the winner is drawn with its softmax probability.
+
+    Formula:    softmax((x + g) / tau), with g = -ln(-ln u) for u drawn evenly from (0, 1) in
+                training; in evaluation g = 0
+    Derivative: d p_i / d x_j = p_i ([i = j] - p_j) / tau
+    Shapes:     [...] -> [...]
+    Range:      (0, 1)
+    Knobs:
+        tau: the temperature; towards 0 the result is the winner alone.
+        hard: give 1 for the winner and 0 for the others, with the gradient of the soft values.
+        dim: the dimension along which the result adds up to 1.
+    Note:       torch's function draws in evaluation too. From Python, `uniform=torch.rand_like(x)`
+                draws.
+    Reference:  Jang, Gu & Poole, Categorical Reparameterization with Gumbel-Softmax, 2017.
+    """
+    scores = x if uniform is None else x - torch.log(-torch.log(uniform)).to(x.dtype)
+    exponentials = torch.exp(_relative(scores / tau, dim))
+    soft = exponentials / exponentials.sum(dim, keepdim=True)
+    if not hard:
+        return soft
+    won = torch.zeros_like(x).scatter(dim, soft.argmax(dim, keepdim=True), 1.0)
+    return won - soft.detach() + soft
