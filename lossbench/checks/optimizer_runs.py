@@ -59,7 +59,9 @@ def varied(knob: Knob) -> Any:
         return default + 1
     if isinstance(default, float):
         tries = (default * 1.5, default * 0.9, 0.1, default + 0.5, default - 0.1)
-        return next(value for value in tries if value != default and _inside(value, knob))
+        return next(
+            value for value in tries if value != default and _inside(value, knob.annotation)
+        )
     return _choice(knob.annotation, default)
 
 
@@ -67,15 +69,15 @@ def _length(value: Any) -> int:
     return len(value) if isinstance(value, tuple) else 0
 
 
-def _inside(value: float, knob: Knob) -> bool:
-    marks = knob.annotation.__metadata__ if get_origin(knob.annotation) is Annotated else ()
+def _inside(value: float, annotation: Any) -> bool:
+    marks = annotation.__metadata__ if get_origin(annotation) is Annotated else ()
     bounds: tuple[tuple[str, Callable[[Any], bool]], ...] = (
         ("ge", lambda bound: value >= bound),
         ("gt", lambda bound: value > bound),
         ("le", lambda bound: value <= bound),
         ("lt", lambda bound: value < bound),
     )
-    return value < float("inf") and all(
+    return all(
         holds(getattr(mark, name))
         for mark in marks
         for name, holds in bounds
@@ -84,10 +86,13 @@ def _inside(value: float, knob: Knob) -> bool:
 
 
 def _choice(annotation: Any, default: Any) -> Any:
-    """Return another word of a `Literal`, also within a union; else the default."""
+    """Return another word of a `Literal`, or a number where none is the default; else that."""
     for one in (annotation, *get_args(annotation)):
         if get_origin(one) is Literal:
             return next(word for word in get_args(one) if word != default)
+        base = one.__origin__ if get_origin(one) is Annotated else one
+        if base in (float, int) and default is None:
+            return next(base(value) for value in (0.5, 2, 3) if _inside(base(value), one))
     return default
 
 

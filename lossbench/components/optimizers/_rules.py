@@ -111,11 +111,54 @@ def bias_correction(decay: Scalar, step: Scalar) -> Scalar:
     return -torch.expm1(step * _logarithm(decay))
 
 
+def rectified(
+    params: Tensor, exp_avg: Tensor, size: Tensor, rate: Scalar, beta2: Scalar, time: Scalar
+) -> Tensor:
+    """Return params - rate * c * exp_avg / size, without size as long as it is not known well."""
+    factor = _rectifier(beta2, time)
+    if plain(factor):
+        if factor == 0:
+            return plus(params, exp_avg, -rate)
+        return plus_ratio(params, exp_avg, size, -rate * factor)
+    divisor = torch.where(factor > 0, size / factor.to(params.dtype), 1.0)
+    return plus_ratio(params, exp_avg, divisor, -rate)
+
+
+def _rectifier(beta2: Scalar, time: Scalar) -> Scalar:
+    """Return c sqrt(1 - b2^t), and 0 as long as the variance is not known (r <= 5)."""
+    if not (plain(beta2) and plain(time)):
+        # r is a small difference of large numbers: float32 would leave it three digits.
+        beta2, time = _wide(beta2), _wide(time)
+    seen = bias_correction(beta2, time)
+    limit = 2 / (1 - beta2) - 1
+    length = limit - 2 * time * (1 - seen) / seen
+    if plain(length) and length <= 5:  # the root below would be that of a negative number
+        return 0.0
+    share = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
+    rectifier = (share * seen) ** 0.5
+    return rectifier if plain(length) else torch.where(length > 5, rectifier, 0.0)
+
+
+def _wide(value: Scalar) -> Scalar:
+    """Return a tensor in float64, where the device has it."""
+    return value if plain(value) or value.device.type == "mps" else value.double()
+
+
 def _logarithm(decay: Scalar) -> Any:
     """Return the logarithm of a number or a tensor, minus infinity for 0."""
     if plain(decay):
         return math.log(decay) if decay > 0 else -math.inf
     return torch.log(decay)
+
+
+def norm(values: Tensor) -> Tensor:
+    """Return the length of a tensor, all of its elements taken as one vector."""
+    return torch.sqrt(torch.square(values).sum())
+
+
+def over_model(values: Tensor) -> Tensor:
+    """Return the sum over all parameters of a model, which lie along the last dimension."""
+    return values.sum(dim=-1, keepdim=True) if values.ndim else values
 
 
 def per_trial(params: Tensor, value: float) -> Tensor:
