@@ -78,9 +78,11 @@ def loss_function(
         assert kernel is not None
         given = arguments(inputs)
         weight = facts.weight(*inputs, **given) if facts.weight is not None else None
+        lengths = facts.lengths(*inputs) if facts.lengths is not None else None
         given.update(more)
         renamed = facts.kernel_knobs(given) if facts.kernel_knobs is not None else given
-        return Terms(kernel(*inputs, **renamed, reduction="none"), weight)
+        values = kernel(*inputs, **renamed, reduction="none")
+        return Terms(values, weight, lengths=lengths)
 
     return by_formula if kernel is None else by_kernel
 

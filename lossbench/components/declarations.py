@@ -112,6 +112,8 @@ class LossFacts:
     heads:       further network outputs per target, by argument name: {"variance": "positive"}.
     weight:      (prediction, target, **knobs) -> what the mean divides by, elementwise, where the
                  kernel's `reduction="none"` cannot say it; the formula returns it in its Terms.
+    lengths:     (*inputs) -> what each value is divided by before the mean, where torch's mean does
+                 so; the formula returns it in its Terms.
     whole_batch: one value for the batch: cannot be accumulated, refuses reduction "none".
     zero_at_target: the loss of a perfect prediction is 0.
     symmetric:   exchanging prediction and target changes nothing.
@@ -147,6 +149,7 @@ class LossFacts:
     prediction: PredictionKind = "real"
     heads: Mapping[str, PredictionKind] = field(default_factory=dict)
     weight: "Callable[..., Tensor | None] | None" = None
+    lengths: "Callable[..., Tensor] | None" = None
     whole_batch: bool = False
     zero_at_target: bool = False
     symmetric: bool = False

@@ -197,12 +197,14 @@ class Terms:
     """A loss before reduction: its values, what the mean divides by, and its new state.
 
     The mean is `sum(values) / sum(weight)`; the weight is the number of values unless given, so
-    that class weights and ignored samples come out as torch has them.
+    that class weights and ignored samples come out as torch has them. `lengths` are what each value
+    is divided by before the mean, and before the mean alone (CTC: the length of its target).
     """
 
     values: Tensor
     weight: Tensor | None = None
     state: Mapping[str, Tensor] | None = None
+    lengths: Tensor | None = None
 
     def total(self) -> Tensor:
         """Return the sum of the values."""
@@ -214,7 +216,8 @@ class Terms:
 
     def mean(self) -> Tensor:
         """Return the weighted mean, as torch's `reduction="mean"`."""
-        return self.values.mean() if self.weight is None else self.total() / self.weight.sum()
+        values = self.values if self.lengths is None else self.values / self.lengths
+        return values.mean() if self.weight is None else values.sum() / self.weight.sum()
 
 
 # --- noise ------------------------------------------------------------------------------------
