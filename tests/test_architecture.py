@@ -56,7 +56,7 @@ ONLY: dict[str, frozenset[str]] = {
     "kernels": WORDS,
     "training": WORDS | {"kernels", "plugins", "config.spec", "training.events"},
     "analysis": frozenset({"errors", "lazy", "rundir"}),
-    "views": WORDS | {"analysis", "rundir", "config", "training.events"},
+    "views": WORDS | {"analysis", "evaluate", "rundir", "config", "training.events"},
     "rundir": frozenset({"errors", "lazy", "_version", "training.events"}),
     "config": WORDS | {"config.spec", "plugins"},
 }

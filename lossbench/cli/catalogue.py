@@ -40,11 +40,30 @@ def list_components(
             autocompletion=complete_kind,
         ),
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Losses, metrics and data sets for this kind of target: class, real."),
+    ] = None,
+    search: Annotated[
+        str | None, typer.Option(help="Those whose name or description holds this text.")
+    ] = None,
 ) -> None:
     """List the components that a config may name."""
-    from lossbench.registry import registry_of
+    from lossbench.registry import KINDS, registry_of
     from lossbench.views import catalogue
 
+    if kind is None and search is not None and target is None:
+        found = [entry for one in KINDS for entry in catalogue.matching(one, None, search)]
+        records = [catalogue.entry_record(entry) for entry in found] if output.json else []
+        output.result(
+            {"search": search, "components": records},
+            lambda console: catalogue.show_found(console, found),
+        )
+        if not found:
+            output.note(f"nothing holds '{search}'")
+        return
+    if kind is None and target is not None:
+        raise UsageError("--target of which kind?", hint="lossbench list losses --target class")
     if kind is None:
         output.result({"kinds": catalogue.kinds_record()}, catalogue.show_kinds)
         output.note("lossbench list losses: all of a kind; lossbench show NAME: one of them")
@@ -54,11 +73,14 @@ def list_components(
     except UnknownNameError as error:
         plurals = list(catalogue.kinds_record())
         raise UnknownNameError("kind of component", kind, plurals) from error
-    records = [catalogue.entry_record(entry) for entry in registry.values()] if output.json else []
+    entries = catalogue.matching(registry.kind, target, search)
+    records = [catalogue.entry_record(entry) for entry in entries] if output.json else []
     output.result(
         {"kind": registry.kind, "components": records},
-        lambda console: catalogue.show_list(console, registry.kind),
+        lambda console: catalogue.show_list(console, registry.kind, entries),
     )
+    if not entries:
+        output.note(f"none of the {len(registry)} {kind} fits")
 
 
 @command(app, "show", panel=CATALOGUE)
@@ -73,6 +95,7 @@ def show(
     kind: Annotated[
         str | None, typer.Option(help="Where several kinds have one of that name: which.")
     ] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw it in the terminal.")] = False,
 ) -> None:
     """Show a component: its formula, knobs, an example, its source."""
     from lossbench.views import catalogue
@@ -84,6 +107,8 @@ def show(
             if number:
                 console.print()
             catalogue.show_entry(console, entry)
+            if plot:
+                _plot(console, entry, output)
 
     output.result(
         {"name": name, "components": [catalogue.entry_record(entry) for entry in entries]}, pages
@@ -91,6 +116,24 @@ def show(
     if len(entries) > 1:
         kinds = " and ".join(entry.kind for entry in entries)
         output.note(f"{name} is the name of {len(entries)} components: {kinds}")
+
+
+def _plot(console: "Console", entry: "Entry[Any]", output: Output) -> None:
+    """Draw a component below its page, where it can be drawn along one number."""
+    from lossbench.evaluate.curves import activation_curve, loss_curve, schedule_curve
+    from lossbench.views.braille import show_plot
+
+    draw = {"activation": activation_curve, "loss": loss_curve, "schedule": schedule_curve}
+    if entry.kind not in draw:
+        output.note(f"a {entry.kind} cannot be drawn")
+        return
+    try:
+        found = draw[entry.kind](entry, {}, entry.name)
+    except UsageError as error:
+        output.note(f"no plot: {error.message}")
+        return
+    console.print()
+    show_plot(console, found.x, found.value, found.x_label, found.value_label)
 
 
 def find_components(name: str, kind: str | None = None) -> list["Entry[Any]"]:

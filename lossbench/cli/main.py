@@ -9,6 +9,7 @@ from lossbench.cli import (
     new,
     plot,
     plot_comparison,
+    plot_components,
     runs,
     train,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "new",
     "plot",
     "plot_comparison",
+    "plot_components",
     "run",
     "runs",
     "train",

@@ -10,7 +10,9 @@ from typing import Any
 
 from rich.console import Console
 
+from lossbench.components.vocabulary import FITS
 from lossbench.config.annotations import describe
+from lossbench.errors import UnknownNameError, UsageError
 from lossbench.registry import KINDS, Entry, Knob
 from lossbench.views.console import NARROW, Column, facts, heading, prose, say, table
 from lossbench.views.examples import example, yaml_text
@@ -113,8 +115,56 @@ def show_kinds(console: Console) -> None:
     table(console, columns, rows)
 
 
-def show_list(console: Console, kind: str) -> None:
-    """Print the components of a kind: name, idea, what it goes with, torch's function."""
+def matching(kind: str, target: str | None, search: str | None) -> list[Entry[Any]]:
+    """Return the components of a kind that go with a kind of target and hold a text.
+
+    Raises UnknownNameError for a kind of target that there is not, UsageError for a kind of
+    component that has none.
+    """
+    entries = list(KINDS[kind].values())
+    if target is not None:
+        if target not in FITS:
+            raise UnknownNameError("kind of target", target, FITS)
+        if kind not in ("loss", "metric", "dataset"):
+            raise UsageError(
+                f"{plural(kind)} have no target", hint="losses, metrics and datasets have"
+            )
+        entries = [entry for entry in entries if target in _targets(entry)]
+    if search is not None:
+        entries = [entry for entry in entries if _holds(entry, search)]
+    return entries
+
+
+def _targets(entry: Entry[Any]) -> Sequence[str]:
+    declared = entry.facts
+    if entry.kind == "loss":
+        return [] if declared.inputs else target_kinds(declared)
+    if entry.kind == "metric":
+        return tuple(declared.target)
+    return (target_kind_words(declared.target),)
+
+
+def _holds(entry: Entry[Any], search: str) -> bool:
+    """Tell whether every word of a search stands in a component's name, idea or reference."""
+    said = (entry.name, *entry.aliases, entry.kernel or "", entry.doc.summary, entry.doc.details,
+            *entry.doc.sections.values())  # fmt: skip
+    text = " ".join(said).lower().replace("_", " ")
+    return all(word in text for word in search.lower().replace("_", " ").split())
+
+
+def show_found(console: Console, entries: Sequence[Entry[Any]]) -> None:
+    """Print what a search has found in all kinds."""
+    columns = (
+        Column("kind", style="dim"),
+        Column("name", style="cyan", keep=True),
+        Column("idea", least=40),
+    )
+    rows = [(entry.kind, entry.name, entry.doc.summary.removesuffix(".")) for entry in entries]
+    table(console, columns, rows)
+
+
+def show_list(console: Console, kind: str, entries: Sequence[Entry[Any]]) -> None:
+    """Print some components of a kind: name, idea, what it goes with, torch's function."""
     columns = [Column("name", style="cyan", keep=True), Column("idea", least=40)]
     more = _COLUMNS.get(kind, {})
     columns += [Column(title, optional=True, least=16) for title in more]
@@ -126,7 +176,7 @@ def show_list(console: Console, kind: str) -> None:
             *(cell(entry.facts) for cell in more.values()),
             kernel_name(entry.kernel),
         ]
-        for entry in KINDS[kind].values()
+        for entry in entries
     ]
     table(console, columns, rows)
 

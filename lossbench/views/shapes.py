@@ -92,6 +92,13 @@ class Contours:
 
 
 @dataclass(frozen=True)
+class Cells:
+    """A matrix as cells, each with its number: values[row][column], the first row on top."""
+
+    values: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
 class Panel:
     """One pair of axes.
 
@@ -112,14 +119,19 @@ class Panel:
     intervals: tuple[Interval, ...] = ()
     levels: tuple[Level, ...] = ()
     contours: Contours | None = None
+    cells: Cells | None = None
     rows: tuple[str, ...] = ()
     limits: tuple[float | None, float | None] = (None, None)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture: its panels in reading order; one legend serves all of them."""
+    """A picture: its panels in reading order; one legend serves all of them.
+
+    `columns` small panels stand beside one another in a gallery; else two at most.
+    """
 
     panels: tuple[Panel, ...]
     title: str = ""
     note: str = ""
+    columns: int | None = None

@@ -24,6 +24,7 @@ FORMATS = ("png", "svg", "pdf")
 
 PANEL_WIDTH, PANEL_HEIGHT = 3.4, 2.5
 LONE_WIDTH, LONE_HEIGHT = 4.6, 3.0
+SMALL_WIDTH, SMALL_HEIGHT = 2.2, 1.7
 LANDSCAPE_HEIGHT = 3.2
 ROW_HEIGHT, ROWS_MARGIN = 0.3, 0.75
 
@@ -61,6 +62,8 @@ def render(figure: Figure) -> Canvas:
         lone = len(figure.panels) == 1
         width = LONE_WIDTH if lone else columns * PANEL_WIDTH
         height = rows * max(_height(panel, lone=lone) for panel in figure.panels)
+        if figure.columns is not None:
+            width, height = columns * SMALL_WIDTH, rows * SMALL_HEIGHT
         canvas = Canvas(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(canvas)
         grid = canvas.add_gridspec(rows, columns)
@@ -88,10 +91,12 @@ def _height(panel: Panel, *, lone: bool) -> float:
 def _grid(figure: Figure) -> tuple[int, int]:
     """Return columns and rows: two panels side by side at most, as on a printed page."""
     count = len(figure.panels)
+    if figure.columns is not None:
+        return figure.columns, -(-count // figure.columns)
     columns = min(count, 2)
     return columns, -(-(count + _wide_first(figure)) // columns)
 
 
 def _wide_first(figure: Figure) -> bool:
     """Tell whether the first panel has a row of its own, so that no place stays empty."""
-    return len(figure.panels) > 1 and len(figure.panels) % 2 == 1
+    return figure.columns is None and len(figure.panels) > 1 and len(figure.panels) % 2 == 1

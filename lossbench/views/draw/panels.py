@@ -10,7 +10,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from lossbench.views.draw.style import DARK, DASHES, GREY, colour, look, symbol_look
-from lossbench.views.shapes import Contours, Dots, Panel
+from lossbench.views.shapes import Cells, Contours, Dots, Panel
 
 UPRIGHT: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "linestyle": (0, (1, 2)), "zorder": 1.5}
 FLOOR: dict[str, Any] = {"color": DARK, "linewidth": 0.8, "linestyle": (0, (6, 3)), "zorder": 2.2}
@@ -23,8 +23,15 @@ PALE = colors.LinearSegmentedColormap.from_list("pale", ["#ffffff", "#c9ccd1"])
 """Light greys: on them all of the palette stays readable, and so does print."""
 
 
+SIGNED = colors.LinearSegmentedColormap.from_list("signed", ["#f0b48a", "#ffffff", "#8ab8dc"])
+"""From Okabe and Ito's orange to their blue, pale: a number in a cell stays readable."""
+
+
 def draw_panel(axes: Axes, panel: Panel) -> None:
     """Draw all of a panel."""
+    if panel.cells is not None:
+        _cells(axes, panel, panel.cells)
+        return
     if panel.contours is not None:
         _contours(axes, panel.contours)
     _bands(axes, panel)
@@ -177,3 +184,23 @@ def _contours(axes: Axes, found: Contours) -> None:
     axes.grid(visible=False)
     axes.set_xlim(found.x[0], found.x[-1])
     axes.set_ylim(found.y[0], found.y[-1])
+
+
+def _cells(axes: Axes, panel: Panel, found: Cells) -> None:
+    """Draw a matrix: orange below 0, blue above, each number in its cell."""
+    values = np.asarray(found.values)
+    reach = float(np.abs(values).max()) or 1.0
+    axes.imshow(values, cmap=SIGNED, vmin=-reach, vmax=reach, aspect="auto", zorder=0)
+    rows, columns = values.shape
+    for row in range(rows):
+        for column in range(columns):
+            axes.text(column, row, f"{values[row, column]:.3g}", ha="center", va="center",
+                      fontsize=6.5, color=DARK)  # fmt: skip
+    axes.set_xticks(range(columns), [str(n + 1) for n in range(columns)])
+    axes.set_yticks(range(rows), [str(n + 1) for n in range(rows)])
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.set_xlabel(panel.x_label)
+    axes.set_ylabel(panel.y_label)
+    if panel.title:
+        axes.set_title(panel.title, loc="left")
