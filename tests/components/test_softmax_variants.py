@@ -1,6 +1,7 @@
 """Softmax with margins and norms: against loops in plain Python, each other, and their limits."""
 
 import math
+import statistics
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import lossbench
+from lossbench.errors import UsageError
 from lossbench.kernels import loss_function, reduce
 from lossbench.registry import loss
 
@@ -126,6 +128,59 @@ def test_curricularface_against_a_loop() -> None:
         expected = cross_entropy([scale * z for z in logits], y)
         assert found.values[i].item() == pytest.approx(expected)
     assert 0 < hard < SAMPLES * (CLASSES - 1)
+
+
+def test_magface_against_a_loop() -> None:
+    """Features from below the shortest to above the longest length that tells anything."""
+    features, labels, vectors = draw(1)
+    wanted = torch.tensor([1, 9, 11, 20, 40, 60, 90, 109, 200], dtype=torch.float64)
+    features = F.normalize(features) * wanted.unsqueeze(1)
+    found = value("magface", features, labels, weight=vectors, scale=16.0)
+    for i, (f, y) in enumerate(zip(features, labels.tolist(), strict=True)):
+        a = min(max(float(wanted[i]), 10.0), 110.0)
+        margin = 0.45 + (0.8 - 0.45) * (a - 10) / 100
+        logits = [cosine(f, w) for w in vectors]
+        logits[y] = true_logit("arcface", f, vectors[y], {"margin": margin})
+        expected = cross_entropy([16 * z for z in logits], y) + 20 * (1 / a + a / 110**2)
+        assert found[i].item() == pytest.approx(expected, rel=1e-9)
+    inner = features[2:8].clone().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: value("magface", x, labels[2:8], weight=vectors, scale=4.0), [inner]
+    )
+
+
+def test_magface_refuses_a_wrong_order() -> None:
+    features, labels, vectors = draw()
+    with pytest.raises(UsageError, match="lengths are from the smaller to the larger"):
+        value("magface", features, labels, weight=vectors, lengths=(110.0, 10.0))
+    with pytest.raises(UsageError, match="margins are from the smaller to the larger"):
+        value("magface", features, labels, weight=vectors, margins=(0.8, 0.45))
+
+
+@pytest.mark.parametrize("h", [0.333, 50.0])  # 50: the quality meets both its bounds
+def test_adaface_against_a_loop(h: float) -> None:
+    features, labels, vectors = draw(1)
+    entry = loss["adaface"]
+    found = loss_function(entry, {"scale": 16.0, "h": h, "momentum": 0.4})(
+        features,
+        labels,
+        weight=vectors,
+        mean_length=torch.tensor(5.0).double(),
+        length_deviation=torch.tensor(2.0).double(),
+    )
+    lengths = [float(f.norm()) for f in features]
+    mean = 0.4 * 5 + 0.6 * statistics.mean(lengths)
+    deviation = 0.4 * 2 + 0.6 * statistics.stdev(lengths)
+    assert found.state is not None
+    assert found.state["mean_length"].item() == pytest.approx(mean)
+    assert found.state["length_deviation"].item() == pytest.approx(deviation)
+    for i, (f, y) in enumerate(zip(features, labels.tolist(), strict=True)):
+        quality = min(max(h * (lengths[i] - mean) / (deviation + 0.001), -1), 1)
+        logits = [cosine(f, w) for w in vectors]
+        angle = min(max(math.acos(logits[y]) - 0.4 * quality, 0), math.pi)
+        logits[y] = math.cos(angle) - 0.4 * (1 + quality)
+        expected = cross_entropy([16 * z for z in logits], y)
+        assert found.values[i].item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_subcenter_arcface_takes_the_nearest_center() -> None:

@@ -5,9 +5,15 @@ Every function has a finite gradient at zero vectors, at equal points, and where
 """
 
 import math
+from typing import Annotated
+
+from annotated_types import Ge, Le
 
 from lossbench.components.losses._classes import pick
 from lossbench.lazy import Tensor, torch
+
+Angle = Annotated[float, Ge(0), Le(math.pi)]
+"""A knob that is an angle, in radians."""
 
 
 def norm(x: Tensor) -> Tensor:
@@ -58,6 +64,16 @@ def class_mask(target: Tensor, classes: int) -> Tensor:
 def put(logits: Tensor, target: Tensor, own: Tensor) -> Tensor:
     """Return the logits [N, C] with others [N] at the true classes."""
     return torch.where(class_mask(target, logits.shape[1]), own.unsqueeze(1), logits)
+
+
+def turned(cosine: Tensor, margin: Tensor | float) -> Tensor:
+    """Return cos(t + m) for the cosine of t.
+
+    Beyond t = pi - m, where it would rise again, it is c - m sin m: the logit keeps falling.
+    """
+    angle, margin = torch.acos(cosine), torch.zeros_like(cosine) + margin
+    beyond = cosine - margin * torch.sin(margin)
+    return torch.where(angle + margin < math.pi, torch.cos(angle + margin), beyond)
 
 
 def surprise(logits: Tensor, target: Tensor) -> Tensor:

@@ -4,30 +4,20 @@ Predictions are features [N, D], compared with one learned vector for each class
 vectors are given, they are the cosines [N, C] themselves. Targets are class indices [N].
 """
 
-import math
-from typing import Annotated
-
-from annotated_types import Ge, Le
-
 from lossbench.components.declarations import Identity, Parameter
 from lossbench.components.losses._classes import pick
-from lossbench.components.losses._similarity import class_cosines, put, surprise, unit
+from lossbench.components.losses._similarity import (
+    Angle,
+    class_cosines,
+    put,
+    surprise,
+    turned,
+    unit,
+)
 from lossbench.components.losses.softmax_variants import CLASS_VECTORS
 from lossbench.components.vocabulary import Decay, Positive, PositiveInt, Terms
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import loss
-
-Angle = Annotated[float, Ge(0), Le(math.pi)]
-
-
-def _turned(cosine: Tensor, margin: Tensor | float) -> Tensor:
-    """Return cos(t + m) for the cosine of t.
-
-    Beyond t = pi - m, where it would rise again, it is c - m sin m: the logit keeps falling.
-    """
-    angle, margin = torch.acos(cosine), torch.zeros_like(cosine) + margin
-    beyond = cosine - margin * torch.sin(margin)
-    return torch.where(angle + margin < math.pi, torch.cos(angle + margin), beyond)
 
 
 @loss(
@@ -59,7 +49,7 @@ def arcface(
     Reference:  Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, 2019.
     """
     cosine = class_cosines(prediction, weight)
-    return surprise(scale * put(cosine, target, _turned(pick(cosine, target), margin)), target)
+    return surprise(scale * put(cosine, target, turned(pick(cosine, target), margin)), target)
 
 
 @loss(
@@ -142,5 +132,5 @@ def curricularface(
     hardness = momentum * hardness + (1 - momentum) * own.detach().mean()
     hard = cosine > torch.cos(torch.acos(own.detach()) + margin).unsqueeze(1)
     rivals = torch.where(hard, cosine * (hardness + cosine), cosine)
-    values = surprise(scale * put(rivals, target, _turned(own, margin)), target)
+    values = surprise(scale * put(rivals, target, turned(own, margin)), target)
     return Terms(values, state={"hardness": hardness})
