@@ -30,6 +30,7 @@ REQUIRED_KNOBS = {
     "num_groups": 3,
     "size": 3,
     "output_size": 2,
+    "num_heads": 2,
 }
 
 
@@ -150,6 +151,13 @@ def test_knobs_reach_torch_s_module():
         ("nn.Dropout2d", "dropout2d"),
         ("max_pool2d", "max_pool"),
         ("LayerNorm", "layer_norm"),
+        ("nn.LazyLinear", "linear"),
+        ("LazyConv2d", "conv2d"),
+        ("LazyBatchNorm3d", "batch_norm"),
+        ("LazyInstanceNorm1d", "instance_norm"),
+        ("nn.SyncBatchNorm", "batch_norm"),
+        ("nn.MultiheadAttention", "multihead_attention"),
+        ("nn.FeatureAlphaDropout", "feature_alpha_dropout"),
     ],
 )
 def test_torch_s_spellings_are_found(spelling, name):
@@ -392,8 +400,15 @@ def test_close_steps_never_run_through_the_same_noise():
 
 # --- dropout as a layer --------------------------------------------------------------------------
 
+DROPOUTS = [name for name in layer if layer[name].facts.noisy and "dropout" in name]
 
-@pytest.mark.parametrize("name", [name for name in layer if layer[name].facts.noisy])
+
+def test_every_noisy_layer_but_attention_is_a_dropout():
+    noisy = {name for name in layer if layer[name].facts.noisy}
+    assert noisy - set(DROPOUTS) == {"multihead_attention"}  # see test_wide_layers.py
+
+
+@pytest.mark.parametrize("name", DROPOUTS)
 def test_noise_repeats_with_its_key_and_changes_with_every_part_of_it(name):
     shape = SHAPES[layer[name].facts.dimensions[-1]]
     network = nn.Sequential(make(name, shape)[0], make(name, shape)[0])
@@ -414,7 +429,7 @@ def test_noise_repeats_with_its_key_and_changes_with_every_part_of_it(name):
     assert not any("noise" in key for key in network.state_dict())
 
 
-@pytest.mark.parametrize("name", [name for name in layer if layer[name].facts.noisy])
+@pytest.mark.parametrize("name", DROPOUTS)
 def test_a_group_with_its_own_probability_each_equals_each_alone(name):
     shape = SHAPES[layer[name].facts.dimensions[0]]
     module, _ = make(name, shape, p=torch.tensor(0.5, dtype=torch.float64))

@@ -18,7 +18,7 @@ Padding = NonNegativeInt | tuple[NonNegativeInt, ...] | Literal["same", "valid"]
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 
-@layer(dimensions=(2,), kernel="torch.nn.Conv1d")
+@layer(dimensions=(2,), kernel="torch.nn.Conv1d", aliases=("lazy_conv1d",))
 def conv1d(
     shape: Shape,
     *,
@@ -52,7 +52,7 @@ def conv1d(
                         groups, bias, padding_mode)  # fmt: skip
 
 
-@layer(dimensions=(3,), kernel="torch.nn.Conv2d")
+@layer(dimensions=(3,), kernel="torch.nn.Conv2d", aliases=("lazy_conv2d",))
 def conv2d(
     shape: Shape,
     *,
@@ -88,7 +88,7 @@ def conv2d(
                         groups, bias, padding_mode)  # fmt: skip
 
 
-@layer(dimensions=(4,), kernel="torch.nn.Conv3d")
+@layer(dimensions=(4,), kernel="torch.nn.Conv3d", aliases=("lazy_conv3d",))
 def conv3d(
     shape: Shape,
     *,

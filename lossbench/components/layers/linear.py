@@ -10,7 +10,9 @@ from lossbench.lazy import nn
 from lossbench.registry import layer
 
 
-@layer(dimensions=(1,), kernel="torch.nn.Linear", aliases=("dense", "fully_connected"))
+@layer(
+    dimensions=(1,), kernel="torch.nn.Linear", aliases=("dense", "fully_connected", "lazy_linear")
+)
 def linear(
     shape: Shape, *, out_features: PositiveInt, bias: bool = True
 ) -> "tuple[nn.Module, Shape]":

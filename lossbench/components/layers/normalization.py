@@ -14,7 +14,11 @@ from lossbench.registry import layer
 @layer(
     dimensions=(1, 2, 3, 4),
     kernel="torch.nn.BatchNorm1d",
-    aliases=("batch_norm1d", "batch_norm2d", "batch_norm3d"),
+    aliases=(
+        *(f"batch_norm{axes}d" for axes in (1, 2, 3)),
+        *(f"lazy_batch_norm{axes}d" for axes in (1, 2, 3)),
+        "sync_batch_norm",  # in one process it is the same
+    ),
     batch_statistics=True,
 )
 def batch_norm(
@@ -36,7 +40,8 @@ def batch_norm(
         affine: whether g and b are learned.
         track_running_stats: keep running averages for evaluation; without, evaluation uses the
             batch at hand.
-    Note:       the running variance is the unbiased one. A batch of one vector has no variance and
+    Note:       torch's SyncBatchNorm is the same in one process, and a run is one. The running
+                variance is the unbiased one. A batch of one vector has no variance and
                 is refused by torch in training.
     Reference:  Ioffe and Szegedy, Batch Normalization: Accelerating Deep Network Training by
                 Reducing Internal Covariate Shift, 2015.
@@ -118,7 +123,10 @@ def group_norm(
 @layer(
     dimensions=(2, 3, 4),
     kernel="torch.nn.InstanceNorm2d",
-    aliases=("instance_norm1d", "instance_norm2d", "instance_norm3d"),
+    aliases=(
+        *(f"instance_norm{axes}d" for axes in (1, 2, 3)),
+        *(f"lazy_instance_norm{axes}d" for axes in (1, 2, 3)),
+    ),
 )
 def instance_norm(
     shape: Shape, *, eps: Positive = 1e-5, affine: bool = False
