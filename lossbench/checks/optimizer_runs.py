@@ -7,6 +7,7 @@ group, one of scope "tensor" on one parameter at a time under `vmap`.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+from lossbench.checks.contracts import SkippedError
 from lossbench.components.declarations import OptimizerFacts, State
 from lossbench.components.samples import Draw
 from lossbench.components.vocabulary import Applied, Nested
@@ -219,3 +220,14 @@ def _columns(value: Any) -> Any:
 def gap(one: Tensor, other: Tensor) -> float:
     """Return the largest difference, relative to the largest element."""
     return float((one - other).detach().abs().max() / other.detach().abs().max().clamp(min=1e-2))
+
+
+def require_formula(entry: Optimizer) -> None:
+    """Make sure that there is a rule to try; raises SkippedError with the reason why not."""
+    if entry.facts.kernel_only:
+        raise SkippedError(entry.facts.kernel_only)
+
+
+def dtype_name(dtype: Any) -> str:
+    """Return the name of a dtype without its module."""
+    return str(dtype).removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""What every optimizer promises: its kernel, its state, its groups of trials, its way down."""
+"""What every optimizer promises: its state, its groups of trials, its way down."""
 
 import io
 from functools import partial
@@ -6,122 +6,40 @@ from typing import Any
 
 from lossbench.checks.contracts import BrokenError, SkippedError, contract
 from lossbench.checks.numbers import number, require_close, require_finite
+from lossbench.checks.optimizer_kernels import torch_optimizers
 from lossbench.checks.optimizer_runs import (
     TRIALS,
     Knobs,
     Optimizer,
     advance,
     bumpy,
-    bumpy_bowl,
     combinations,
+    dtype_name,
     filled,
     gap,
     group,
+    require_formula,
     run,
     run_group,
     said,
     without_decay,
 )
 from lossbench.components.samples import Draw
-from lossbench.components.vocabulary import Applied, is_off
+from lossbench.components.vocabulary import is_off
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer
 
-STEPS = 200
-SHAPES = ((4, 3), (5,))
-EXACT = {"float64": 1e-13, "float32": 5e-6}
-"""How far 200 steps may lead from torch's, relative to the largest weight, by dtype."""
-
-RATES = (1, 10, 100, 1000)
+RATES = (1, 10, 100, 1000, 0.1)
 """Multiples of the default rate: a cautious default takes long to come down anywhere."""
+
+LAST = {"float64": 1e-13, "float32": 1e-5}
+"""What the last digits may differ by."""
+
+SOME = {"float64": 1e-9, "float32": 5e-5}
+"""What another arrangement of the same terms may leave."""
 
 COARSE = 2e-2
 """Three digits: what a matrix product leaves that rounds to bfloat16."""
-
-
-def _require_formula(entry: Optimizer) -> None:
-    if entry.facts.kernel_only:
-        raise SkippedError(entry.facts.kernel_only)
-
-
-def _name(dtype: Any) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-# --- against torch ----------------------------------------------------------------------------
-
-
-def kernels(entry: Optimizer, knobs: Knobs, leaves: list[Tensor]) -> list[Any]:
-    """Return torch's own optimizers of some parameters, as the facts say that they are built."""
-    rest = []
-    if entry.facts.matrices_only:
-        other: Applied = knobs[entry.facts.matrices_only]
-        others = [leaf for leaf in leaves if leaf.ndim != 2]
-        leaves = [leaf for leaf in leaves if leaf.ndim == 2]
-        rest = kernels(optimizer[other.name], dict(other.knobs), others) if others else []
-    make = entry.load_kernel()
-    if make is None:
-        raise SkippedError(f"this torch ({torch.__version__}) has no {entry.kernel}")
-    named = entry.facts.kernel_knobs
-    return [make(leaves, **(named(knobs) if named else knobs)), *rest] if leaves else rest
-
-
-@contract("optimizer")
-def kernel(entry: Optimizer) -> None:
-    """The rule makes torch.optim's steps, 200 of them, in float32 and float64."""
-    _require_formula(entry)
-    if not entry.kernel:
-        raise SkippedError("torch ships no kernel")
-    before = torch.get_default_dtype()
-    try:
-        for dtype in (torch.float64, torch.float32):
-            torch.set_default_dtype(dtype)  # torch.optim keeps its own numbers in this one
-            for place, knobs in enumerate(combinations(entry)):
-                if place < 2:  # the defaults, and as many changed as go together
-                    for seed, shape in enumerate(SHAPES):
-                        follow_torch(entry, knobs, shape, dtype, seed)
-                elif dtype == torch.float64:
-                    follow_torch(entry, knobs, SHAPES[0], dtype, 0, steps=25)
-    finally:
-        torch.set_default_dtype(before)
-
-
-def follow_torch(
-    entry: Optimizer,
-    knobs: Knobs,
-    shape: tuple[int, ...],
-    dtype: Any,
-    seed: int = 0,
-    steps: int = STEPS,
-) -> None:
-    """Make many steps beside torch's, from one start and with the gradients of torch's path.
-
-    With gradients of its own, each would show how the problem magnifies a last bit. Raises
-    BrokenError where weights or state part.
-    """
-    slope = bumpy_bowl(shape, dtype, seed, knobs)
-    params = Draw(dtype=dtype, seed=seed + 10).normal(*shape)
-    leaf = torch.nn.Parameter(params.clone())
-    theirs = kernels(entry, knobs, [leaf])[0]
-    state, bound = entry.facts.init(params, **knobs), EXACT[_name(dtype)]
-    for step in range(1, steps + 1):
-        grads = slope(leaf.detach(), step)
-        if entry.facts.sparse_gradients:
-            places = torch.arange(grads.numel()).reshape(grads.shape)
-            grads = torch.where((places + step) % 3 == 0, 0.0, grads)
-        leaf.grad = grads.to_sparse() if entry.facts.sparse_gradients else grads.clone()
-        theirs.step()
-        params, state = entry.function(params, grads, state, step, **knobs)
-        words = f"after step {step} in {_name(dtype)}{said(entry, knobs)}"
-        if gap(params, leaf) > bound:
-            raise BrokenError(
-                f"the weights are not torch's {words}: off by {gap(params, leaf):.2g}"
-            )
-        for name, wanted in theirs.state[leaf].items():
-            if name not in state or not torch.is_tensor(wanted):
-                continue
-            if gap(state[name], wanted.to(dtype)) > 10 * bound:
-                raise BrokenError(f"{name} of the state is not torch's {words}")
 
 
 # --- down a hill ------------------------------------------------------------------------------
@@ -168,7 +86,7 @@ def _finite_first(height: float) -> float:
 def _bottom_by_kernel(entry: Optimizer, knobs: Knobs, width: Tensor, centre: Tensor) -> float:
     """Return the height after three steps of an optimizer that asks for the loss itself."""
     leaf = torch.nn.Parameter(torch.zeros_like(centre))
-    theirs = kernels(entry, knobs, [leaf])[0]
+    theirs = torch_optimizers(entry, knobs, [leaf])[0]
 
     def closure() -> float:
         theirs.zero_grad()
@@ -184,7 +102,7 @@ def _bottom_by_kernel(entry: Optimizer, knobs: Knobs, width: Tensor, centre: Ten
 @contract("optimizer")
 def finite(entry: Optimizer) -> None:
     """Gradients of zero, tiny and large ones leave finite weights."""
-    _require_formula(entry)
+    require_formula(entry)
     for knobs in combinations(entry):
         if any(name.startswith("eps") and _zero(value) for name, value in knobs.items()):
             continue
@@ -213,7 +131,7 @@ def _zero(value: Any) -> bool:
 @contract("optimizer")
 def pure(entry: Optimizer) -> None:
     """A step changes nothing that it is given; shape, dtype and the names of the state stay."""
-    _require_formula(entry)
+    require_formula(entry)
     for knobs in combinations(entry):
         params = Draw(seed=1).normal(*group(entry, knobs)[1:])
         state = entry.facts.init(params, **knobs)
@@ -236,7 +154,7 @@ def pure(entry: Optimizer) -> None:
 
 
 def _form(tensor: Tensor) -> str:
-    return f"{_name(tensor.dtype)} {list(tensor.shape)}"
+    return f"{dtype_name(tensor.dtype)} {list(tensor.shape)}"
 
 
 def _forms(state: Any) -> Any:
@@ -260,7 +178,7 @@ def _same(one: Any, other: Any) -> bool:
 @contract("optimizer")
 def saved(entry: Optimizer) -> None:
     """From a state that was saved and loaded it goes on exactly as it would have."""
-    _require_formula(entry)
+    require_formula(entry)
     for knobs in combinations(entry):
         params = Draw(seed=2).normal(*group(entry, knobs)[1:])
         state = entry.facts.init(params, **knobs)
@@ -280,7 +198,7 @@ def saved(entry: Optimizer) -> None:
 @contract("optimizer")
 def scalars(entry: Optimizer) -> None:
     """A parameter without dimensions keeps its shape, and so does an empty one."""
-    _require_formula(entry)
+    require_formula(entry)
     knobs = filled(entry)
     for shape in ((), (0,)):
         params = torch.full(shape, 0.5)
@@ -297,22 +215,27 @@ def scalars(entry: Optimizer) -> None:
 
 def _bound(entry: Optimizer, dtype: Any) -> float:
     # Muon's iteration rounds every product to bfloat16.
-    return COARSE if entry.facts.matrices_only else {"float64": 1e-9, "float32": 5e-5}[_name(dtype)]
+    return (
+        COARSE
+        if entry.facts.matrices_only
+        else {"float64": 1e-9, "float32": 5e-5}[dtype_name(dtype)]
+    )
 
 
 @contract("optimizer")
 def trials(entry: Optimizer) -> None:
-    """A trial in a group of others is the trial alone, bit for bit."""
-    _require_formula(entry)
+    """A trial in a group is the trial alone: bit for bit, or to the last digit (matrices)."""
+    require_formula(entry)
     for dtype in (torch.float32, torch.float64):
         for knobs in combinations(entry):
             params = Draw(dtype=dtype, seed=3).normal(*group(entry, knobs))
             together = run_group(entry, knobs, params)
             alone = torch.cat([run_group(entry, knobs, one[None]) for one in params])
             words = f"a trial in a group{said(entry, knobs)}"
-            if entry.facts.matrices_only:
-                # A matrix product may order its sums by the size of the group.
-                require_close(together, alone, words, rtol=COARSE, atol=COARSE)
+            if entry.facts.resolved(knobs).scope == "tensor":
+                # A product of matrices may order its sums by how many there are.
+                bound = COARSE if entry.facts.matrices_only else LAST[dtype_name(dtype)]
+                require_close(together, alone, words, rtol=bound, atol=bound)
             elif not torch.equal(together, alone):
                 raise BrokenError(f"{words} is off by {gap(together, alone):.2g}")
 
@@ -335,7 +258,7 @@ def _of_trial(value: Any, trial: int) -> Any:
 @contract("optimizer")
 def knobs(entry: Optimizer) -> None:
     """With a value of its own for every float knob, a trial in a group is as alone."""
-    _require_formula(entry)
+    require_formula(entry)
     for dtype in (torch.float64, torch.float32):
         for base in combinations(entry):
             own = {name: _spread(value, dtype) for name, value in base.items()}
@@ -346,7 +269,9 @@ def knobs(entry: Optimizer) -> None:
             params = Draw(dtype=dtype, seed=3).normal(*group(entry, base))
             together = run_group(entry, base, params, own)
             if together.dtype != dtype:
-                raise BrokenError(f"{_name(dtype)} weights become {_name(together.dtype)}")
+                raise BrokenError(
+                    f"{dtype_name(dtype)} weights become {dtype_name(together.dtype)}"
+                )
             bound = _bound(entry, dtype)
             for trial in range(TRIALS):
                 values = {name: _of_trial(value, trial) for name, value in own.items()}
@@ -362,14 +287,14 @@ def _tensors(values: tuple[Any, ...]) -> bool:
 @contract("optimizer")
 def clock(entry: Optimizer) -> None:
     """The number of the step may be a tensor, as in a traced step."""
-    _require_formula(entry)
+    require_formula(entry)
     for dtype in (torch.float64, torch.float32):
         for knobs in combinations(entry):
             params = Draw(dtype=dtype, seed=3).normal(*group(entry, knobs)[1:])
             counted = run(entry, knobs, params, 12)
             ticked = run(entry, knobs, params, 12, clock=torch.tensor)
             if ticked.dtype != dtype:
-                raise BrokenError(f"{_name(dtype)} weights become {_name(ticked.dtype)}")
+                raise BrokenError(f"{dtype_name(dtype)} weights become {dtype_name(ticked.dtype)}")
             bound = _bound(entry, dtype)
             words = f"with the step as a tensor{said(entry, knobs)}"
             require_close(ticked, counted, words, rtol=bound, atol=bound)
@@ -378,7 +303,7 @@ def clock(entry: Optimizer) -> None:
 @contract("optimizer")
 def decay(entry: Optimizer) -> None:
     """Weight decay may act on some weights and spare others."""
-    _require_formula(entry)
+    require_formula(entry)
     facts = entry.facts.resolved(filled(entry))
     if facts.scope != "element" or all(knob.name != "weight_decay" for knob in entry.knobs):
         raise SkippedError("no weight decay on single weights")
@@ -423,8 +348,8 @@ def rate(entry: Optimizer) -> None:
     for knob in entry.knobs:
         if knob.required:
             raise BrokenError(f"the knob {knob.name} has no default")
-    _require_formula(entry)
-    params = torch.ones(group(entry, filled(entry))[1:])
+    require_formula(entry)
+    params = torch.ones(group(entry, filled(entry))[1:], dtype=torch.float64)
     slow, fast = (run(entry, filled(entry, lr=value), params, 4) for value in (1e-3, 2e-3))
     if torch.equal(slow[0], fast[0]):
         raise BrokenError("the learning rate changes nothing")

@@ -9,6 +9,7 @@ Nothing here writes into what it is given.
 import math
 from typing import TYPE_CHECKING, Any
 
+from lossbench.components.declarations import State
 from lossbench.components.vocabulary import Applied, is_off
 from lossbench.errors import UsageError
 from lossbench.lazy import Tensor, torch
@@ -180,3 +181,12 @@ def applied(knob: Any) -> Applied:
             f"{knob.name} cannot stand inside another optimizer: {knob.facts.kernel_only}"
         )
     return knob
+
+
+def base_step(
+    params: Tensor, grads: Tensor, state: State, step: Step, lr: Any, base: Any
+) -> tuple[Tensor, State]:
+    """Let a wrapped optimizer make its step, at the rate in force or at its own."""
+    rate = {} if lr is None else {"lr": lr}
+    new_params, new_state = applied(base)(params, grads, state["base"], step, **rate)
+    return new_params, new_state

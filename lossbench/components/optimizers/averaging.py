@@ -9,6 +9,7 @@ from lossbench.components.optimizers._rules import (
     applied,
     at_first,
     average,
+    base_step,
     clock,
     gradient,
     larger,
@@ -84,15 +85,6 @@ def _averaged(params: Tensor, state: State, **knobs: Any) -> Tensor:  # noqa: AR
     return state["average"]
 
 
-def _base_step(
-    params: Tensor, grads: Tensor, state: State, step: Step, lr: Any, base: Any
-) -> tuple[Tensor, State]:
-    """Let the base make its step, at the rate in force or at its own."""
-    rate = {} if lr is None else {"lr": lr}
-    new_params, new_state = applied(base)(params, grads, state["base"], step, **rate)
-    return new_params, new_state
-
-
 @optimizer(init=_init_average, evaluate=_averaged, wraps="base")
 def swa(
     params: Tensor,
@@ -122,7 +114,7 @@ def swa(
     Reference:  Izmailov et al., Averaging Weights Leads to Wider Optima and Better
                 Generalization, 2018.
     """
-    params, inner = _base_step(params, grads, state, step, lr, base)
+    params, inner = base_step(params, grads, state, step, lr, base)
     share = _share(step, start, every, params)
     return params, {"base": inner, "average": average(state["average"], params, share)}
 
@@ -166,6 +158,6 @@ def ema(
     Reference:  Tarvainen & Valpola, Mean teachers are better role models: Weight-averaged
                 consistency targets improve semi-supervised deep learning results, 2017.
     """
-    params, inner = _base_step(params, grads, state, step, lr, base)
+    params, inner = base_step(params, grads, state, step, lr, base)
     share = at_first(step, 1.0, 1 - decay, params)
     return params, {"base": inner, "average": average(state["average"], params, share)}
