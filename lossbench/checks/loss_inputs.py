@@ -18,6 +18,10 @@ SHAPES = ((ROWS, CLASSES), (3, CLASSES, 2, 2))
 """Shapes of predictions on which sums and means are held against torch's."""
 
 
+DENSE = (3, CLASSES, 3, 3)
+"""The shape of predictions for a loss that has one for each pixel."""
+
+
 def encodings_of(entry: Loss) -> tuple[str | None, ...]:
     """Return the encodings of the target to try; none where a loss declares its own inputs."""
     return (None,) if entry.facts.inputs or entry.facts.sample else entry.facts.encodings or (None,)
@@ -33,6 +37,8 @@ def draw_inputs(
 ) -> Inputs:
     """Return inputs of a sort, by the names of the arguments: heads and own parameters included."""
     facts = entry.facts
+    if facts.dense and len(shape) == 2:
+        shape = DENSE
     draw = Draw(sort, dtype, largest=facts.largest)
     if facts.sample is not None:
         inputs = dict(facts.sample(draw))

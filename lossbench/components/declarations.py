@@ -136,6 +136,10 @@ class LossFacts:
                  `part`, one of these names.
     outputs:     (size of the target, **knobs) -> how many outputs the prediction has, where it is
                  not one for each value or class.
+    show:        (raw outputs, **knobs) -> what metrics are shown by name (`scores` and
+                 `probabilities` [N, C, ...], or `values` [N, d]), where `outputs` are others.
+    dense:       one prediction for each pixel: predictions [N, C, d...] with targets [N, d...] or
+                 [N, C, d...]. It is tried on small images.
     independent: a value depends on its own sample alone (with a whole-batch loss none does).
     detached:    why finite differences do not give its gradient, where a part carries none.
     derivative:  (prediction, target, **knobs) -> the analytic derivative of each value by its own
@@ -165,6 +169,8 @@ class LossFacts:
     inputs: Mapping[str, Slot] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
     outputs: Callable[..., int] | None = None
+    show: "Callable[..., dict[str, Tensor]] | None" = None
+    dense: bool = False
     independent: bool = True
     detached: str | None = None
     derivative: Callable[..., Any] | None = None
