@@ -4,6 +4,7 @@ One table (vocabulary.FITS) says which forms each kind of target can take; here 
 and made, and a loss that takes none of them is refused with the names of those that fit.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,7 +45,11 @@ def choose_heads(loss: Entry[LossFacts], knobs: dict[str, Any], target: Target) 
     prediction = facts.prediction_with(knobs)
     kinds = (("prediction", prediction), *facts.heads.items())
     as_logarithm = facts.log_target is not None and bool(knobs[facts.log_target])
-    return Heads(kinds, output_width(target, encoding), encoding, as_logarithm)
+    width = output_width(target, encoding)
+    if facts.outputs is not None:
+        width = facts.outputs(target.size, **knobs)
+    show = None if facts.show is None else partial(facts.show, **knobs)
+    return Heads(kinds, width, encoding, as_logarithm, show)
 
 
 def _listed(encodings: tuple[Encoding, ...]) -> str:

@@ -154,12 +154,14 @@ class Heads:
 
     `kinds` are the heads in their order, the prediction first; each takes `width` of the outputs
     along dimension 1. `encoding` is the form of the target; with `log_target` its logarithm.
+    `show` says what metrics see of the raw outputs, where that is not the prediction itself.
     """
 
     kinds: tuple[tuple[str, PredictionKind], ...]
     width: int
     encoding: Encoding
     log_target: bool = False
+    show: Callable[[Tensor], Mapping[str, Tensor]] | None = None
 
     @property
     def outputs(self) -> int:

@@ -52,7 +52,10 @@ class Scores:
         if self.target.kind == "objective":
             return {"values": raw[:, :1], "point": raw[:, 1:]}
         kind = dict(self.heads.kinds)["prediction"]
-        shown = self.heads.split(raw)["prediction"]
+        own = None if self.heads.show is None else self.heads.show(raw)
+        if own is not None and "values" not in own:
+            return dict(own)
+        shown = self.heads.split(raw)["prediction"] if own is None else own["values"]
         if self.target.kind in ("real", "count"):
             values = shown.exp() if kind == "log" else shown
             if self.mean is not None and self.scale is not None:

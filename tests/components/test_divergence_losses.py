@@ -83,3 +83,22 @@ def test_emd_of_power_one_is_scipys_wasserstein_distance() -> None:
         for a, b in zip(x.softmax(1).numpy(), q.numpy(), strict=True)
     ]
     assert losses.emd2(x, q, r=1, reduction="none").tolist() == pytest.approx(expected)
+
+
+def test_coral_is_the_sum_of_cross_entropies_of_the_ranks() -> None:
+    x, y = logits(12, 3), labels(12, classes=4)
+    levels = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]).double()[y]
+    each = losses.bce_with_logits(x, levels, reduction="none")
+    torch.testing.assert_close(losses.coral(x, y, reduction="none"), each.sum(1))
+
+
+def test_distribution_focal_is_cross_entropy_to_the_two_bins_around() -> None:
+    x = logits(4, 5)
+    y = torch.tensor([0.0, 2.25, 4.0, 9.0], dtype=torch.float64)
+    q = torch.tensor(
+        [[1, 0, 0, 0, 0], [0, 0, 0.75, 0.25, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 1]]
+    ).double()
+    expected = losses.cross_entropy(x, q, reduction="none")
+    torch.testing.assert_close(losses.distribution_focal(x, y, reduction="none"), expected)
+    several = losses.distribution_focal(x.reshape(2, 10), y.reshape(2, 2), reduction="none")
+    torch.testing.assert_close(several, expected.reshape(2, 2))
