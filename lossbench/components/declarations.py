@@ -145,6 +145,7 @@ class LossFacts:
     derivative:  (prediction, target, **knobs) -> the analytic derivative of each value by its own
                  prediction, for elementwise losses of a residual or a margin.
     identities:  which others it is, for which knobs.
+    forms:       others that are the same loss for other inputs: labelled samples for two views, ...
     masks:       its targets are masks, one per class, which may be empty.
     sample:      (draw) -> inputs by name, where those drawn by their kind would not do.
     """
@@ -175,6 +176,7 @@ class LossFacts:
     detached: str | None = None
     derivative: Callable[..., Any] | None = None
     identities: tuple[Identity, ...] = ()
+    forms: tuple[str, ...] = ()
     masks: bool = False
     sample: "Callable[[Draw], dict[str, Any]] | None" = None
 

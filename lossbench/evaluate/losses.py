@@ -1,8 +1,9 @@
 """A loss on given numbers: inputs made what it wants, values, reductions."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from lossbench.components.declarations import LossFacts
 from lossbench.components.vocabulary import Terms
@@ -17,7 +18,7 @@ from lossbench.evaluate.arguments import (
 )
 from lossbench.kernels import loss_function, reduce
 from lossbench.lazy import Tensor, torch
-from lossbench.registry import Entry
+from lossbench.registry import Entry, loss
 
 Loss = Entry[LossFacts]
 
@@ -76,8 +77,11 @@ def prepare(
     input_kind, target_kind = given.pop("input_kind", None), given.pop("target_kind", None)
     _known("input_kind", input_kind, INPUT_KINDS)
     _known("target_kind", target_kind, TARGET_KINDS)
-    part = _part(entry, given)
     arrays = dict(inputs) | ({} if target is None else {"target": target})
+    entry = _form(entry, arrays)
+    if entry.facts.forms and find_knob(entry, "form") is None:
+        given.pop("form", None)  # the inputs have said it
+    part = _part(entry, given)
     further = {*entry.facts.heads, *entry.facts.parameters, *entry.facts.state}
     for name in [n for n in given if n in further and find_knob(entry, n) is None]:
         arrays[name] = given.pop(name)
@@ -88,8 +92,9 @@ def prepare(
     placed = place_inputs(entry.inputs, arrays, lambda name: _further(entry, name), entry.name)
     missing = [name for name in entry.inputs if name not in placed]
     for name in list(missing):
-        if entry.facts.parts and name in ("d_real", "d_fake"):
-            placed[name] = None  # the generator of many games never sees the real ones
+        # The generator of many games never sees the real ones.
+        if _optional(entry, name) or (entry.facts.parts and name in ("d_real", "d_fake")):
+            placed[name] = None
             missing.remove(name)
     if missing:
         raise UsageError(f"{entry.name} takes {listed(entry.inputs)}: {listed(missing)} is missing")
@@ -103,6 +108,20 @@ def prepare(
             more[name] = made.double() if made.is_floating_point() else made
     named = {name: tensors[name] for name in entry.inputs}
     return Call(entry, knobs, named, more | ({} if part is None else {"part": part}))
+
+
+def _form(entry: Loss, given: Mapping[str, Any]) -> Loss:
+    """Return the form of a loss that takes what is given: itself, unless another fits better."""
+    if set(given) <= {*entry.inputs, *entry.facts.parameters, *entry.facts.state}:
+        return entry
+    forms = (loss[name] for name in entry.facts.forms)
+    return next((form for form in forms if set(form.inputs) == set(given)), entry)
+
+
+def _optional(entry: Loss, name: str) -> bool:
+    """Tell whether a formula does without an input: its annotation then allows none."""
+    annotation = inspect.signature(entry.function).parameters[name].annotation
+    return type(None) in get_args(annotation)
 
 
 _ACTIVATIONS = {

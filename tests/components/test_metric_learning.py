@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lossbench.components.vocabulary import Terms
+from lossbench.errors import UsageError
+from lossbench.evaluate.losses import prepare
 from lossbench.kernels import loss_function, reduce
 from lossbench.registry import loss
 
@@ -235,6 +237,38 @@ def test_ranknet_is_bpr_and_the_logistic_loss_of_the_difference() -> None:
     logistic = value("logistic", 2 * (better - worse), torch.ones(3), reduction="none")
     torch.testing.assert_close(found, logistic)
     torch.testing.assert_close(found[2], torch.tensor(math.log(2)))
+
+
+# --- the same loss for other inputs -----------------------------------------------------------
+
+
+def test_a_loss_is_found_in_the_form_that_takes_what_is_given() -> None:
+    embeddings = [[-1.9540, 1.0780], [0.2380, -0.5703], [1.8745, -0.0195], [-0.6719, -1.9210]]
+    params = {"temperature": 0.07, "form": "labels"}
+    call = prepare(loss["nt_xent"], params, {"embeddings": embeddings}, [0, 0, 0, 1])
+    assert call.entry is loss["nt_xent_labels"]
+    assert call.terms().mean().item() == pytest.approx(8.968544, abs=1e-4)
+    single = {"anchor": [[0, 0], [1, 1]], "positive": [[0.1, 0.1], [1.1, 1.1]]}
+    call = prepare(loss["triplet"], {}, single | {"negative": [[1, 0], [0, 1]]})
+    assert call.terms().values.tolist() == pytest.approx([0.1414, 0.1414], abs=1e-4)
+    views = {"view1": embeddings, "view2": embeddings}
+    assert prepare(loss["nt_xent"], {}, views).entry is loss["nt_xent"]
+
+
+def test_distances_and_products_may_be_given_as_they_are() -> None:
+    call = prepare(loss["contrastive"], {}, {"input": APART.tolist()}, ALIKE.tolist())
+    assert call.terms().mean().item() == pytest.approx(0.621666, abs=1e-6)
+    products = (CORNERS @ CORNERS.T).tolist()
+    call = prepare(loss["npairs"], {}, {"input": products}, [0, 1, 2, 3])
+    assert call.terms().mean().item() == pytest.approx(0.253856, abs=1e-6)
+    with pytest.raises(UsageError, match="triplet_margin takes anchor, positive and negative"):
+        prepare(loss["triplet_margin"], {}, {"anchor": [[0, 0]], "positive": [[1, 1]]})
+
+
+@pytest.mark.parametrize("entry", [entry for entry in loss.values() if entry.facts.forms])
+def test_forms_exist_and_take_other_inputs(entry: Any) -> None:
+    for name in entry.facts.forms:
+        assert set(loss[name].inputs) != set(entry.inputs)
 
 
 # --- invariances and corners ------------------------------------------------------------------

@@ -42,7 +42,7 @@ def supcon(embeddings: Tensor, target: Tensor, *, temperature: Positive = 0.07) 
     return Terms(torch.where(usable, total - mean, 0.0), share(usable, embeddings))
 
 
-@loss(inputs=LABELLED, independent=False, aliases=("nt_xent_label_form",))
+@loss(inputs=LABELLED, independent=False, forms=("nt_xent",))
 def nt_xent_labels(embeddings: Tensor, target: Tensor, *, temperature: Positive = 0.07) -> Terms:
     """nt_xent with labels: find each sample of the own class among it and the other classes.
 

@@ -48,7 +48,7 @@ def _both_views(view1: Tensor, view2: Tensor) -> tuple[Tensor, Tensor]:
     return cosines(both, both), (rows + len(view1)) % len(both)
 
 
-@loss(inputs=VIEWS, independent=False, aliases=("simclr",))
+@loss(inputs=VIEWS, independent=False, aliases=("simclr",), forms=("nt_xent_labels",))
 def nt_xent(view1: Tensor, view2: Tensor, *, temperature: Positive = 0.5) -> Tensor:
     """Find the other view of a sample among all 2 N - 1 other views, in both directions.
 

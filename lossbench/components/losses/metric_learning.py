@@ -73,7 +73,7 @@ def _hinge(difference: Tensor, margin: float, soft: bool) -> Tensor:
     return torch.relu(difference + margin)
 
 
-@loss(inputs=LABELLED, independent=False)
+@loss(inputs=LABELLED, independent=False, forms=("triplet_margin",))
 def triplet(
     embeddings: Tensor,
     target: Tensor,

@@ -17,13 +17,14 @@ def ranking_softmax(prediction: Tensor, target: Tensor) -> Tensor:
 
     Formula:    -sum_i y_i ln softmax(x)_i, with x = prediction, y = target (relevance)
     Derivative: (sum_j y_j) softmax(x) - y
-    Shapes:     prediction [N, L] (scores of L items), target [N, L] (relevance, 0 or more) -> [N]
+    Shapes:     prediction [N, L] (scores of L items), target [N, L] (relevance, 0 or more) -> [N];
+                or one list [L] -> []
     Range:      [0, inf)
     Note:       a list without a relevant item costs nothing. It is cross_entropy with relevances in
                 place of probabilities: they need not add up to 1.
     Reference:  Cao et al., Learning to Rank: From Pairwise Approach to Listwise Approach, 2007.
     """
-    return -(target * torch.log_softmax(prediction, 1)).sum(1)
+    return -(target * torch.log_softmax(prediction, -1)).sum(-1)
 
 
 @loss(
