@@ -107,7 +107,7 @@ def adopt(p: float, gs: Floats, lr: float, b1: float, b2: float, eps: float) -> 
 def adan(
     p: float, gs: Floats, lr: float, b1: float, b2: float, b3: float, eps: float, wd: float
 ) -> float:
-    changes = [0.0, *(after - before for before, after in zip(gs, gs[1:], strict=False))]
+    changes = [0.0, *(after - before for before, after in pairwise(gs))]
     mixed = [(g + b2 * change) ** 2 for g, change in zip(gs, changes, strict=True)]
     size = math.sqrt(corrected(mixed, b3)) + eps
     step = (corrected(gs, b1) + b2 * corrected(changes, b2)) / size
