@@ -1,4 +1,8 @@
-"""Every activation against its kernel, finite differences, and its own declarations."""
+"""Activations: identities, Jacobians, limits and refusals that no declaration can say.
+
+What every activation promises (kernel, derivative, range, kinks, knobs) is held by
+test_contracts.py; published numbers are in test_activation_values.py.
+"""
 
 import math
 import subprocess
@@ -7,183 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from component_cases import (
-    CLASSES,
-    TOLERANCE,
-    activation_inputs,
-    consistent,
-    default_knobs,
-    each_knob_varied,
-    generator,
-    is_float,
-    learned,
-    values_of,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.func import jacrev, vmap
 
-from lossbench.components.activations.along_a_dimension import glu
+from lossbench.components.activations.gated_units import glu
+from lossbench.components.samples import CLASSES, Draw
 from lossbench.errors import UsageError
 from lossbench.kernels import activation_function
-from lossbench.registry import Entry, activation
-
-EVERY = [pytest.param(entry, id=name) for name, entry in activation.items()]
-ELEMENTWISE = [p for p in EVERY if p.values[0].facts.elementwise]  # type: ignore[attr-defined]
-TRAINABLE = [p for p in EVERY if not p.values[0].facts.kernel_only]  # type: ignore[attr-defined]
-WITH_KERNEL = [p for p in EVERY if p.values[0].kernel]  # type: ignore[attr-defined]
-DTYPES = [torch.float32, torch.float64]
-
-
-def evaluate(entry: Entry[Any], knobs: dict[str, Any]) -> Any:
-    """Return the formula as a function; of those that draw, what they do in evaluation."""
-
-    def call(x: Tensor, **parameters: Tensor) -> Tensor:
-        return entry.function(x, **knobs, **parameters)
-
-    return call
-
-
-def value_and_gradients(function: Any, x: Tensor, parameters: dict[str, Tensor]) -> list[Tensor]:
-    """Return the values, and the derivatives of their weighted sum by input and parameters."""
-    leaves = [
-        x.clone().requires_grad_(),
-        *(p.clone().requires_grad_() for p in parameters.values()),
-    ]
-    values = function(leaves[0], **dict(zip(parameters, leaves[1:], strict=True)))
-    weights = torch.linspace(0.5, 1.5, values.numel(), dtype=x.dtype).reshape(values.shape)
-    return [values.detach(), *torch.autograd.grad((values * weights).sum(), leaves)]
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("entry", WITH_KERNEL)
-def test_formula_equals_kernel_in_value_and_gradient(entry: Entry[Any], dtype: torch.dtype) -> None:
-    for knobs in each_knob_varied(entry):
-        parameters = learned(entry, knobs, dtype)
-        kernel = activation_function(entry, knobs, "kernel")
-        for sort, x in activation_inputs(entry, knobs, dtype).items():
-            ours = value_and_gradients(evaluate(entry, knobs), x, parameters)
-            torchs = value_and_gradients(kernel, x, parameters)
-            for mine, other in zip(ours, torchs, strict=True):
-                torch.testing.assert_close(
-                    mine,
-                    other,
-                    **TOLERANCE[dtype],
-                    msg=lambda text, k=knobs, s=sort: f"{s}, {k}: {text}",
-                )
-
-
-@pytest.mark.parametrize("entry", EVERY)
-def test_finite_in_value_and_gradient_up_to_1e4(entry: Entry[Any]) -> None:
-    for knobs in each_knob_varied(entry):
-        parameters = learned(entry, knobs, torch.float32)
-        for x in activation_inputs(entry, knobs, torch.float32).values():
-            for tensor in value_and_gradients(evaluate(entry, knobs), x, parameters):
-                assert torch.isfinite(tensor).all(), knobs
-
-
-@pytest.mark.parametrize("entry", EVERY)
-def test_derivative_equals_finite_differences(entry: Entry[Any]) -> None:
-    for knobs in each_knob_varied(entry):
-        parameters = learned(entry, knobs, torch.float64)
-        x = 3 * torch.randn(6, CLASSES, generator=generator(1), dtype=torch.float64)
-        for kink in entry.facts.kinks_with(knobs):
-            x = torch.where((x - kink).abs() < 1e-3, kink + 1e-2, x)
-        leaves = [x.requires_grad_(), *(p.requires_grad_() for p in parameters.values())]
-
-        def call(x: Tensor, *values: Tensor, entry=entry, knobs=knobs, names=tuple(parameters)):
-            return entry.function(x, **knobs, **dict(zip(names, values, strict=True)))
-
-        assert torch.autograd.gradcheck(call, leaves)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("entry", EVERY)
-def test_keeps_dtype_and_shape(entry: Entry[Any], dtype: torch.dtype) -> None:
-    knobs = default_knobs(entry)
-    x = torch.randn(3, CLASSES, 2, generator=generator()).to(dtype)
-    y = entry.function(x, **knobs, **{
-        name: value.to(dtype) for name, value in learned(entry, knobs, torch.float32).items()
-    })  # fmt: skip
-    assert y.dtype == dtype
-    change = entry.facts.output_shape
-    assert tuple(y.shape[1:]) == (change(x.shape[1:], **knobs) if change else x.shape[1:])
-
-
-@pytest.mark.parametrize("entry", EVERY)
-def test_nan_stays_visible(entry: Entry[Any]) -> None:
-    knobs = default_knobs(entry)
-    x = torch.full((2, CLASSES), math.nan)
-    assert entry.function(x, **knobs, **learned(entry, knobs, x.dtype)).isnan().all()
-
-
-@pytest.mark.parametrize("entry", EVERY)
-def test_declared_range_holds_and_is_reached(entry: Entry[Any]) -> None:
-    knobs = default_knobs(entry)
-    grid = torch.cat([torch.linspace(-12, 12, 4001), torch.tensor([-1e4, -100.0, 100.0, 1e4])])
-    x = torch.stack([grid, grid.flip(0)], 1).double()
-    values = entry.function(x, **knobs, **learned(entry, knobs, x.dtype))
-    lowest, highest = entry.facts.range
-    assert lowest <= values.min()
-    assert values.max() <= highest
-    if math.isfinite(lowest):
-        assert values.min() < lowest + 1e-3
-    if math.isfinite(highest):
-        assert values.max() > highest - 1e-3
-
-
-def slopes(entry: Entry[Any], knobs: dict[str, Any], points: list[float]) -> list[float]:
-    x = torch.tensor(points, dtype=torch.float64, requires_grad=True)
-    y = entry.function(x, **knobs, **learned(entry, {**knobs, "per": "scalar"}, x.dtype))
-    return torch.autograd.grad(y.sum(), x)[0].tolist()
-
-
-@pytest.mark.parametrize("entry", ELEMENTWISE)
-def test_kinks_are_declared_completely(entry: Entry[Any]) -> None:
-    """At every declared kink something jumps for some knobs; elsewhere the derivative does not."""
-    jumped: set[int] = set()
-    for knobs in each_knob_varied(entry):
-        kinks = entry.facts.kinks_with(knobs)
-        for place in {*(step / 4 for step in range(-32, 33)), *kinks}:
-            left, right = slopes(entry, knobs, [place - 1e-7, place + 1e-7])
-            jumps = abs(left - right) > 1e-3
-            assert not jumps or place in kinks, (place, knobs)
-            if jumps:
-                jumped.add(kinks.index(place))
-    assert len(jumped) == len(entry.facts.kinks)
-
-
-@pytest.mark.parametrize("entry", TRAINABLE)
-def test_knobs_that_differ_between_trials(entry: Entry[Any]) -> None:
-    """A float knob as a tensor under vmap gives what a loop over plain numbers gives."""
-    base = default_knobs(entry)
-    x = 3 * torch.randn(3, 5, CLASSES, generator=generator(2))
-    parameters = learned(entry, base, x.dtype)
-    for knob in filter(is_float, entry.knobs):
-        values = [v for v in values_of(knob) if consistent(entry, {**base, knob.name: v})][:3]
-        trials = x[: len(values)]
-
-        def trial(x: Tensor, value: Any, name: str = knob.name) -> Tensor:
-            return activation_function(entry, {**base, name: value})(x, **parameters)
-
-        together = vmap(trial)(trials, torch.tensor(values))
-        alone = torch.stack([trial(x, value) for x, value in zip(trials, values, strict=True)])
-        torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
-        first = trial(trials[0], torch.tensor(values[0]))
-        torch.testing.assert_close(first, alone[0], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("entry", EVERY)
-def test_documentation_is_complete(entry: Entry[Any]) -> None:
-    sections = entry.doc.sections
-    for name in ("Formula", "Derivative", "Shapes", "Range", "Reference"):
-        assert sections.get(name), name
-    assert entry.doc.summary.endswith(".")
-    for knob in entry.knobs:
-        assert knob.doc, knob.name
-        assert not isinstance(knob.annotation, str)
-
+from lossbench.registry import activation
+from lossbench.training.model import ActivationMaker
 
 # --- identities: second derivations that share no code with the formulas ------------------------
 
@@ -207,52 +44,30 @@ def test_identities_between_activations(x: Tensor) -> None:
     assert close(formula("tanh", x), 2 * formula("sigmoid", 2 * x) - 1)
     assert close(formula("softplus", x, threshold=100.0) - formula("softplus", -x), x)
     assert close(formula("log_sigmoid", x).exp(), formula("sigmoid", x))
-    assert close(formula("relu6", x), formula("hardtanh", x, min_val=0.0, max_val=6.0))
-    assert close(formula("leaky_relu", x, negative_slope=0.0), formula("relu", x))
-    assert close(formula("leaky_relu", x, negative_slope=1.0), formula("identity", x))
-    assert close(formula("celu", x, alpha=1.0), formula("elu", x))
     assert close(formula("hardswish", x), x * formula("hardsigmoid", x))
     assert close(formula("silu", x), x * formula("sigmoid", x))
     assert close(formula("gelu", x) - formula("gelu", -x), x)
     assert close(formula("softshrink", x) + formula("hardtanh", x, min_val=-0.5, max_val=0.5), x)
-    assert close(formula("threshold", x, threshold=0.0, value=0.0), formula("relu", x))
-
-
-@settings(max_examples=60, deadline=None)
-@given(x=numbers, shift=st.floats(-1e3, 1e3))
-def test_softmax_is_a_distribution_that_ignores_a_shift(x: Tensor, shift: float) -> None:
-    probabilities = formula("softmax", x)
-    assert close(probabilities.sum(-1), torch.ones(1, dtype=torch.float64))
-    assert torch.allclose(formula("softmax", x + shift), probabilities, rtol=1e-8, atol=1e-12)
-    assert close(formula("softmin", x), formula("softmax", -x))
-    assert close(formula("log_softmax", x).exp(), probabilities)
-
-
-def test_jacobian_of_softmax() -> None:
-    x = torch.tensor([0.3, -1.2, 2.0], dtype=torch.float64)
-    p = formula("softmax", x)
-    expected = torch.diag(p) - torch.outer(p, p)  # p_i ([i = j] - p_j)
-    assert close(jacrev(activation["softmax"].function)(x), expected)
-    assert close(jacrev(activation["softmin"].function)(-x), -expected)
-
-
-def test_known_values() -> None:
-    x = torch.tensor([-1.0, 0.0, 2.0], dtype=torch.float64)
-    known = {
-        "gelu": [-0.15865525, 0.0, 1.95449974],
-        "silu": [-0.26894142, 0.0, 1.76159416],
-        "mish": [-0.30340146, 0.0, 1.94395896],
-        "selu": [-1.11133074, 0.0, 2.10140197],
-        "softplus": [0.31326169, 0.69314718, 2.12692801],
-        "softsign": [-0.5, 0.0, 2 / 3],
-    }
-    for name, values in known.items():
-        expected = torch.tensor(values, dtype=torch.float64)
-        assert torch.allclose(formula(name, x), expected, atol=1e-7), name
+    assert close(formula("tanhshrink", x), x - formula("tanh", x))
+    assert close(
+        formula("isrlu", x.clamp(max=0), alpha=0.7), formula("isru", x.clamp(max=0), alpha=0.7)
+    )
+    assert close(formula("isrlu", x.clamp(min=0)), formula("relu", x))
+    assert close(formula("star_relu", x, scale=1.0, bias=0.0), formula("squared_relu", x))
+    assert close(formula("squareplus", x, b=4.0) - formula("squareplus", -x, b=4.0), x)
+    assert close(formula("sparse_plus", x) - formula("sparse_plus", -x), x)
+    assert close(formula("sparse_sigmoid", x), formula("hardtanh", x) / 2 + 0.5)
+    assert close(formula("lisht", x), x.abs() * formula("tanh", x.abs()))
+    assert close(formula("swish", x, beta=2.0), formula("silu", 2 * x) / 2)
+    assert close(formula("penalized_tanh", x, alpha=0.0), formula("tanh", x.clamp(min=0)))
+    assert close(formula("flatten_t_swish", x, bottom=0.0), formula("silu", x.clamp(min=0)))
+    assert close(formula("hard_mish", x.clamp(min=-2)), x.clamp(min=-2) * (x + 2).clamp(0, 2) / 2)
+    assert close(formula("snake", x, alpha=0.5), x + 1 - formula("sine", math.pi / 2 - x))
+    assert close(formula("gcu", x), x * formula("sine", x + math.pi / 2))
 
 
 def test_slope_of_prelu_per_channel_meets_dimension_one() -> None:
-    x = torch.randn(3, 2, 4, generator=generator())
+    x = Draw().normal(3, 2, 4)
     slope = torch.tensor([0.1, 0.9]).reshape(2, 1)
     for impl in ("formula", "kernel"):
         y = activation_function(activation["prelu"], {"per": "channel"}, impl)(x, slope=slope)
@@ -321,3 +136,133 @@ def test_the_catalogue_needs_no_torch() -> None:
         "assert len(activation) and len(loss); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- learned shapes -----------------------------------------------------------------------------
+
+ten_numbers = torch.linspace(-4, 4, 10, dtype=torch.float64)
+
+
+def number(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def test_learned_activations_pass_through_known_ones() -> None:
+    x, zero, one = ten_numbers, number(0), number(1)
+    slopes = {"lower": zero, "lower_slope": zero, "upper": one, "upper_slope": one}
+    assert close(formula("srelu", x, **slopes), formula("relu", x))
+    slopes["lower_slope"] = number(0.05)
+    assert close(formula("srelu", x, **slopes), formula("leaky_relu", x, negative_slope=0.05))
+    slopes.update(lower=number(-1), lower_slope=zero, upper_slope=zero)
+    assert close(formula("srelu", x, **slopes), formula("hardtanh", x))
+    assert close(formula("pelu", x, a=one, b=one), formula("elu", x))
+    assert close(formula("pelu", x, a=number(2), b=number(2)), formula("celu", x, alpha=2.0))
+    assert close(formula("acon_c", x, p1=one, p2=zero, beta=one), formula("silu", x))
+    assert close(formula("acon_c", x, p1=number(3), p2=one, beta=zero), 2 * x)
+    sharp = {"p1": one, "p2": number(0.25), "beta": number(1e4)}
+    assert close(formula("acon_c", x, **sharp), formula("leaky_relu", x, negative_slope=0.25))
+    assert close(formula("learned_swish", x, beta=number(1.7)), formula("swish", x, beta=1.7))
+    gelu_like = {"mu": number(1 / math.sqrt(2)), "alpha": 0.0}
+    assert close(formula("smu", x, **gelu_like), formula("gelu", x))
+    leaky = formula("leaky_relu", x, negative_slope=0.25)
+    assert close(formula("smu", x, mu=number(1e6), alpha=0.25), leaky)
+    start = {"alpha": number(0.5), "weight": one, "bias": zero}
+    assert close(formula("dynamic_tanh", x, **start), formula("tanh", x / 2))
+
+
+def test_star_relu_starts_with_mean_0_and_variance_1() -> None:
+    x = Draw(dtype=torch.float64).normal(400_000)
+    parameters = {n: p.value for n, p in activation["star_relu"].facts.parameters.items()}
+    y = formula("star_relu", x, **parameters)
+    assert abs(float(y.mean())) < 0.01
+    assert abs(float(y.var()) - 1) < 0.02
+
+
+def test_rational_starts_close_to_leaky_relu_and_can_be_others() -> None:
+    first = {n: p.value for n, p in activation["rational"].facts.parameters.items()}
+    x = torch.linspace(-3, 3, 601, dtype=torch.float64)
+    leaky = formula("leaky_relu", x)
+    assert float((formula("rational", x, **first) - leaky).abs().max()) < 0.08
+    # The continued fraction of tanh, cut off: the paper's coefficients for it.
+    pade = {**dict.fromkeys(first, 0.0), "a1": 1, "a3": 1 / 9, "a5": 1 / 945, "b2": 4 / 9,
+            "b4": 1 / 63}  # fmt: skip
+    assert torch.allclose(formula("rational", x, **pade), torch.tanh(x), atol=5e-4)
+
+
+def test_first_values_and_shapes_of_learned_parameters_in_a_network() -> None:
+    def place(name: str, shape: tuple[int, ...] = (5, 4), **knobs: Any) -> Any:
+        return ActivationMaker(activation[name], {**activation[name].defaults(), **knobs})(shape)[0]
+
+    torch.manual_seed(0)
+    acon = place("acon_c")
+    assert acon.p1.shape == acon.p2.shape == acon.beta.shape == (5,)
+    assert not torch.equal(acon.p1, acon.p2)
+    assert torch.equal(acon.beta, torch.ones(5))
+    assert abs(float(place("acon_c", (4000,)).p1.detach().std()) - 1) < 0.05
+    tanh = place("dynamic_tanh", init=0.8)
+    assert float(tanh.alpha.detach()) == pytest.approx(0.8)
+    assert (tanh.weight.shape, tanh.bias.shape) == ((5,), (5,))
+    assert place("learned_swish", per="channel").beta.shape == (5,)
+    assert place("pelu").keep_within == (0.1, math.inf)
+    x = Draw().normal(3, 5, 4)
+    for name in ("acon_c", "dynamic_tanh", "srelu"):
+        module = place(name)
+        module(x).square().sum().backward()
+        assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+# --- units that are halved, doubled, or compete ---------------------------------------------------
+
+
+def test_gates_are_what_their_names_say() -> None:
+    a, b = Draw(dtype=torch.float64).normal(2, 3, 4).unbind()
+    x = torch.cat([a, b], -1)
+    for name, gate in (("bilinear_glu", "identity"), ("reglu", "relu"), ("geglu", "gelu"),
+                       ("swiglu", "silu")):  # fmt: skip
+        assert close(formula(name, x), formula(gate, a) * b), name
+        assert close(formula(name, x.T, dim=0), (formula(gate, a) * b).T), name
+    assert close(formula("glu", x), a * formula("sigmoid", b))
+    # torch's glu gates with the second half, the variants with the first.
+    swapped = torch.cat([b, a], -1)
+    assert close(formula("swiglu", x), formula("glu", swapped) * a)
+
+
+def test_maxout_lets_neighbours_compete() -> None:
+    x = torch.tensor([[3.0, 1.0, -2.0, 0.5, 0.0, 7.0]])
+    assert formula("maxout", x, k=2).tolist() == [[3.0, 0.5, 7.0]]
+    assert formula("maxout", x, k=3).tolist() == [[3.0, 7.0]]
+    assert formula("maxout", x, k=1).tolist() == x.tolist()
+    y = Draw().normal(2, 6, 3, 3)
+    torch.testing.assert_close(formula("maxout", y, k=3), y.reshape(2, 2, 3, 3, 3).amax(2))
+
+
+def test_crelu_loses_nothing() -> None:
+    x = Draw().normal(3, 4, 5)
+    y = formula("crelu", x)
+    assert y.shape == (3, 8, 5)
+    torch.testing.assert_close(y[:, :4] - y[:, 4:], x)
+    torch.testing.assert_close(y[:, :4] * y[:, 4:], torch.zeros_like(x))
+    torch.testing.assert_close(formula("crelu", x, dim=-1), torch.cat([x.relu(), (-x).relu()], -1))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "knobs", "words"),
+    [
+        ("maxout", (7, 3), {"k": 2}, "maxout: 7 channels do not fall into groups of 2"),
+        ("swiglu", (5,), {"dim": -1}, "swiglu: dimension -1 has 5 entries"),
+        ("reglu", (6,), {"dim": 0}, "reglu: dim = 0 is not a dimension"),
+        ("crelu", (6,), {"dim": 2}, "crelu: dim = 2 is not a dimension"),
+    ],
+)
+def test_shapes_that_do_not_fit(name: str, shape: tuple[int, ...], knobs: Any, words: str) -> None:
+    behind = activation[name].facts.output_shape
+    assert behind is not None
+    with pytest.raises(UsageError, match=words):
+        behind(shape, **knobs)
+
+
+@pytest.mark.parametrize("name", ["frelu", "DynamicReLU", "meta_acon", "MultiheadAttention"])
+def test_what_holds_layers_of_its_own_is_a_layer(name: str) -> None:
+    with pytest.raises(UsageError, match="holds layers of its own") as caught:
+        activation.find(name)
+    assert "it is a layer" in str(caught.value.hint)

@@ -96,6 +96,11 @@ def _ranked(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return x.sort(dim=dim, descending=True).values, ranks
 
 
+def _positive(x: Tensor) -> Tensor:
+    """Return max(x, 0); a NaN, which fails the comparison, stays one, and -inf becomes 0."""
+    return torch.where(x <= 0, 0.0, x)
+
+
 @activation(range=(0.0, 1.0), elementwise=False)
 def sparsemax(x: Tensor, *, dim: int = -1) -> Tensor:
     """The distribution closest to the scores: small scores get exactly 0.
@@ -119,7 +124,7 @@ def sparsemax(x: Tensor, *, dim: int = -1) -> Tensor:
     support = x.detach() >= lowest
     size = support.sum(dim, keepdim=True)
     tau = (torch.where(support, x, 0.0).sum(dim, keepdim=True) - 1) / size
-    return torch.where(support, x - tau, 0 * x)
+    return _positive(x - tau)
 
 
 @activation(range=(0.0, 1.0), elementwise=False)
@@ -143,10 +148,11 @@ def entmax15(x: Tensor, *, dim: int = -1) -> Tensor:
     support = x.detach() >= lowest
     size = support.sum(dim, keepdim=True)
     # On the support (x - tau)^2 adds up to 1, which is a quadratic equation for tau.
-    middle = torch.where(support, x, 0.0).sum(dim, keepdim=True) / size
-    around = torch.where(support, (x - middle) ** 2, 0.0).sum(dim, keepdim=True)
+    kept = torch.where(support, x, 0.0)
+    middle = kept.sum(dim, keepdim=True) / size
+    around = (torch.where(support, kept - middle, 0.0) ** 2).sum(dim, keepdim=True)
     tau = middle - torch.sqrt((1 - around) / size)
-    return torch.where(support, x - tau, 0 * x) ** 2
+    return _positive(x - tau) ** 2
 
 
 @activation(

@@ -316,3 +316,11 @@ def rational(
                 Flexible Activation Functions in Deep Networks, 2020.
     """
     return _polynomial(x, a0, a1, a2, a3, a4, a5) / (1 + _polynomial(x, 0.0, b1, b2, b3, b4).abs())
+
+
+for _name in ("frelu", "dynamic_relu", "meta_acon", "multihead_attention"):
+    activation.refuse(
+        _name,
+        "it holds layers of its own, which need the shape that arrives",
+        f"it is a layer: use network: {{name: layers, layers: [..., {_name}, ...]}}",
+    )
