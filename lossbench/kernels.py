@@ -194,6 +194,14 @@ def is_vector(knob: Knob) -> bool:
     )
 
 
+def is_matrix(knob: Knob) -> bool:
+    """Tell whether a knob is a list of lists (a noise matrix)."""
+    return is_vector(knob) and any(
+        get_origin(part) is tuple and get_origin(get_args(part)[0]) is tuple
+        for part in (knob.annotation, *get_args(knob.annotation))
+    )
+
+
 def _vector(value: Any) -> Tensor | None:
     """Return a list of numbers as a tensor, of float64 until it meets the prediction's dtype."""
     if value is None or isinstance(value, torch.Tensor):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from lossbench.components.samples import CLASSES
 from lossbench.config.annotations import members
 from lossbench.errors import UsageError
-from lossbench.kernels import is_vector
+from lossbench.kernels import is_matrix, is_vector
 from lossbench.lazy import torch
 from lossbench.registry import REQUIRED, Entry, Knob
 
@@ -46,8 +46,7 @@ def _guesses(knob: Knob, base: Any, rules: Any) -> list[Any]:
     if base is type(None):
         return [None]
     if get_origin(base) is tuple and is_vector(knob):
-        rows = get_origin(get_args(base)[0]) is tuple
-        return [MATRIX[:CLASSES] if rows else VECTOR[:CLASSES]]
+        return [MATRIX[:CLASSES] if is_matrix(knob) else VECTOR[:CLASSES]]
     if get_origin(base) is Literal:
         return list(get_args(base))
     if base is bool:

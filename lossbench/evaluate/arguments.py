@@ -11,7 +11,7 @@ from lossbench.components.vocabulary import Applied, Nested
 from lossbench.config.annotations import mark, show
 from lossbench.errors import UnknownNameError, UsageError
 from lossbench.functional import check_knobs
-from lossbench.kernels import fill, is_vector
+from lossbench.kernels import fill, is_matrix, is_vector
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import Entry, registry_of
 
@@ -77,7 +77,9 @@ def _value(entry: Entry[Any], name: str, value: Any) -> Any:
     """Return a value as the knob's annotation wants it: tuples for lists, floats for 1."""
     if isinstance(value, list):
         value = tuple(_value(entry, name, item) for item in value)
-        if is_vector(entry.knob(name)) and any(isinstance(item, tuple) for item in value):
+        knob = entry.knob(name)
+        nested = any(isinstance(item, tuple) for item in value)
+        if nested and is_vector(knob) and not is_matrix(knob):
             raise UsageError(f"{entry.name}: {name} is a list of numbers, got {show(value)}")
     return value
 

@@ -47,12 +47,16 @@ def target_kind_words(target: Target | str | None) -> str:
 
 
 def _loss_fits(declared: Any) -> dict[str, str]:
-    kinds = target_kinds(declared)
-    said = {
-        "targets": f"{listed(kinds)} (as {listed(declared.encodings)})",
-        "data sets": _datasets_with(kinds),
-        "prediction": words(declared.prediction),
-    }
+    if declared.inputs:
+        inputs = [f"{words(name)} ({words(slot)})" for name, slot in declared.inputs.items()]
+        said = {"inputs": ", ".join(inputs)}
+    else:
+        kinds, encodings = target_kinds(declared), listed(declared.encodings)
+        said = {
+            "targets": f"{listed(kinds)} (as {encodings})" if kinds else encodings,
+            "data sets": _datasets_with(kinds),
+            "prediction": words(declared.prediction),
+        }
     if declared.heads:
         heads = [f"{name} ({words(kind)})" for name, kind in declared.heads.items()]
         said["more outputs"] = listed(heads)
