@@ -187,9 +187,14 @@ def varying(entry: Entry[Any], knobs: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def is_vector(knob: Knob) -> bool:
-    """Tell whether a knob is a list of any length (class weights): torch wants a tensor for it."""
+    """Tell whether a knob is a list of any length (class weights): torch wants a tensor for it.
+
+    Lists of whole numbers (cutoffs) stay what they are.
+    """
     return any(
-        get_origin(part) is tuple and get_args(part)[-1:] == (Ellipsis,)
+        get_origin(part) is tuple
+        and get_args(part)[-1:] == (Ellipsis,)
+        and int not in (get_args(part)[0], *get_args(get_args(part)[0]))
         for part in (knob.annotation, *get_args(knob.annotation))
     )
 

@@ -17,6 +17,9 @@ FLOATS = (0.25, 1.7, 0.0, 0.5, 3.0)
 VECTOR = (0.5, 2.0, 1.25, 0.75)
 """One number for each of the classes that are drawn."""
 
+CUTOFFS = (1, 2)
+"""Whole numbers in order, below the number of the classes that are drawn."""
+
 MATRIX = ((0.7, 0.2, 0.1, 0.0), (0.0, 0.8, 0.1, 0.1), (0.3, 0.0, 0.7, 0.0), (0.0, 0.0, 0.0, 1.0))
 """One row of shares for each of the classes that are drawn."""
 
@@ -47,6 +50,8 @@ def _guesses(knob: Knob, base: Any, rules: Any) -> list[Any]:
         return [None]
     if get_origin(base) is tuple and is_vector(knob):
         return [MATRIX[:CLASSES] if is_matrix(knob) else VECTOR[:CLASSES]]
+    if get_origin(base) is tuple and int in get_args(get_args(base)[0]):
+        return [CUTOFFS]
     if get_origin(base) is Literal:
         return list(get_args(base))
     if base is bool:

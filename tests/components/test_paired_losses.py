@@ -155,3 +155,49 @@ def test_linear_cross_entropy_refuses_weights_that_do_not_fit() -> None:
         losses.linear_cross_entropy(
             real(3, 5), torch.tensor([0, 1, 2]), linear_weight=real(4, 5), weight=(1.0, 2.0)
         )
+
+
+def test_adaptive_log_softmax_is_torchs_module() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.AdaptiveLogSoftmaxWithLoss(16, 20, [4, 10], div_value=2.0).double()
+    x = real(30, 16).requires_grad_()
+    y = torch.randint(20, (30,), generator=source(1))
+    parts = dict(module.named_parameters())
+    narrow = torch.cat([parts["tail.0.0.weight"], parts["tail.1.0.weight"]])
+    wide = torch.cat([parts["tail.0.1.weight"].flatten(), parts["tail.1.1.weight"].flatten()])
+    own = {"head": parts["head.weight"], "narrow": narrow, "wide": wide}
+    got = losses.adaptive_log_softmax(x, y, **own, cutoffs=(4, 10), div_value=2, reduction="none")
+    output, mean = module(x, y)
+    torch.testing.assert_close(got, -output)
+    ours = torch.autograd.grad(got.mean(), (x, parts["head.weight"]), retain_graph=True)
+    torchs = torch.autograd.grad(mean, (x, parts["head.weight"]))
+    for one, other in zip(ours, torchs, strict=True):
+        torch.testing.assert_close(one, other)
+    shapes = {
+        name: declared.shape(16, 20, cutoffs=(4, 10), div_value=2)
+        for name, declared in loss["adaptive_log_softmax"].facts.parameters.items()
+        if declared.shape
+    }
+    assert shapes == {name: tuple(value.shape) for name, value in own.items()}
+
+
+def test_adaptive_log_softmax_is_a_distribution_over_all_classes() -> None:
+    knobs = {"cutoffs": (2, 5), "div_value": 2}
+    facts = loss["adaptive_log_softmax"].facts.parameters
+    own = {
+        name: real(*declared.shape(8, 9, **knobs), seed=place)
+        for place, (name, declared) in enumerate(facts.items())
+        if declared.shape
+    }
+    x = real(1, 8, seed=9).expand(9, 8)
+    surprise = losses.adaptive_log_softmax(x, torch.arange(9), **own, **knobs, reduction="none")
+    assert float(torch.exp(-surprise).sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("cutoffs", [(5, 2), (3, 3)])
+def test_cutoffs_that_do_not_grow_are_refused(cutoffs: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="cutoffs must grow"):
+        losses.adaptive_log_softmax(
+            real(2, 4), torch.tensor([0, 1]), head=real(4, 4), narrow=real(2, 4), wide=real(9),
+            cutoffs=cutoffs,
+        )  # fmt: skip
