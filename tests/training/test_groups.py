@@ -367,6 +367,36 @@ def test_a_trial_in_a_group_equals_itself_alone_for_every_network(case, small, c
         assert_equal(trained[index], alone(specs[index]), exactly=exactly, rtol=2e-5, atol=1e-6)
 
 
+ACTIVATIONS = {
+    "of each element": ("smish", {}),
+    "learned by channel": ("acon_c", {}),
+    "kept in an interval": ("pelu", {}),
+    "of two halves": ("swiglu", {}),
+    "along a dimension": ("sparsemax", {}),
+    "drawn": ("gumbel_softmax", {"tau": 0.7}),
+}
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("case", ACTIVATIONS)
+def test_a_trial_in_a_group_equals_itself_alone_for_every_sort_of_activation(case, small, choice):
+    name, knobs = ACTIVATIONS[case]
+    specs = [
+        small(
+            activation=choice("activation", name, **knobs),
+            network=choice("network", "mlp", hidden=(6,)),
+            optimizer=choice("optimizer", rule, lr=0.05),
+            train_seed=seed,
+            train_epochs=2,
+        )
+        for rule in ("sgd", "momentum")
+        for seed in range(2)
+    ]
+    trained = together(specs)
+    for index in (1, 2):
+        assert_equal(trained[index], alone(specs[index]), exactly=False, rtol=2e-5, atol=1e-6)
+
+
 REGULARISERS = {
     "weight decay": {"optimizer": ("adamw", {"weight_decay": 0.1})},
     "clipped norm": {"train_clip_norm": 0.05},
