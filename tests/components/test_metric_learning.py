@@ -153,6 +153,8 @@ def test_lifted_structure_against_a_loop(seed: int) -> None:
             costs.append(max(0.0, d[i][j] + math.log(sum(ends))) ** 2 / 2)
     found = value("lifted_structure", embeddings, labels, margin=0.8)
     assert found.item() == pytest.approx(sum(costs) / len(costs))
+    total = value("lifted_structure", embeddings, labels, margin=0.8, reduction="sum")
+    assert total.item() == pytest.approx(sum(costs) / 2)  # each pair once
 
 
 @pytest.mark.parametrize("seed", range(3))
