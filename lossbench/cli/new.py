@@ -23,7 +23,7 @@ def new(
     kind: Annotated[
         str,
         typer.Argument(
-            help="loss, activation, optimizer, network, dataset, metric, layer, schedule, distance",
+            help="loss, activation, optimizer, network, dataset, metric, schedule, distance",
             autocompletion=complete_template,
         ),
     ],

@@ -97,12 +97,13 @@ def _draw(
     from lossbench.views.component_figures import family, gallery
     from lossbench.views.draw import encode, format_of
 
-    path = file or Path(f"{kind}s.png" if kind != "loss" else "losses.png")
+    several = "losses" if kind == "loss" else f"{kind}s"
+    path = file or Path(f"{several}.png")
     ending = format_of(path)
     entries = _entries(kind, names)
     variations = _variations(settings)
     if (settings or together) and not names:
-        raise UsageError(f"which {kind}s?", hint=f"lossbench plot {path.stem} NAME ...")
+        raise UsageError(f"which {several}?", hint=f"lossbench plot {several} NAME ...")
     drawn: list[tuple[Curve | Matrix, str]] = []
     left: list[str] = []
     for entry in entries:

@@ -26,6 +26,13 @@ SHOWN = 12
 
 _WITH_PROBABILITIES = ("logits", "log_probabilities", "probabilities", "raw")
 
+OF_A_TASK = {
+    "embedding": "an embedding, which is no prediction of a target",
+    "boxes": "boxes",
+    "image": "images",
+}
+"""Predictions that a network behind a data set's inputs does not give, in words."""
+
 _KINDS: dict[TargetKind, str] = {
     "real": "real numbers",
     "count": "counts",
@@ -113,7 +120,8 @@ def fitting_losses(kind: TargetKind) -> list[str]:
 
 
 def _takes(facts: LossFacts, kind: TargetKind) -> bool:
-    return not facts.inputs and any(encoding in FITS[kind] for encoding in facts.encodings)
+    supervised = not facts.inputs and facts.prediction not in OF_A_TASK
+    return supervised and any(encoding in FITS[kind] for encoding in facts.encodings)
 
 
 def _check_loss(dataset: Read, kind: TargetKind, loss: Read, problems: Problems) -> None:
@@ -125,6 +133,15 @@ def _check_loss(dataset: Read, kind: TargetKind, loss: Read, problems: Problems)
             loss.node.place,
             f"loss '{loss.entry.name}' compares {_and(loss.entry.facts.inputs)}, and dataset "
             f"'{dataset.entry.name}' gives inputs with targets",
+            fitting,
+        )
+        return
+    given = loss.entry.facts.prediction
+    if given in OF_A_TASK:
+        problems.add(
+            loss.node.place,
+            f"loss '{loss.entry.name}' judges {OF_A_TASK[given]}, and dataset "
+            f"'{dataset.entry.name}' asks for {_KINDS[kind]}",
             fitting,
         )
         return

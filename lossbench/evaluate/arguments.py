@@ -180,3 +180,8 @@ def listed(names: Iterable[str]) -> str:
     """Return 'a, b and c'."""
     *first, last = list(names) or ["nothing"]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def absent(names: list[str]) -> str:
+    """Return 'a is missing', or 'a and b are missing'."""
+    return f"{listed(names)} {'is' if len(names) == 1 else 'are'} missing"

@@ -142,9 +142,8 @@ def loss_curve(entry: Entry[Any], params: Mapping[str, Any], label: str) -> Curv
         raise NoCurveError(f"{entry.name} is decided by no single number")
     try:
         return draw(loss_function(entry, knobs, "formula"), label, knobs, wants)
-    except (RuntimeError, IndexError) as error:
-        first = str(error).partition("\n")[0]
-        raise NoCurveError(f"{entry.name} is decided by no single number: {first}") from None
+    except (RuntimeError, LookupError, ValueError):
+        raise NoCurveError(f"{entry.name} is decided by no single number") from None
 
 
 def _along_what(wants: str, encodings: Sequence[str]) -> Callable[..., Curve] | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from lossbench.errors import UsageError
 from lossbench.evaluate.arguments import (
+    absent,
     find_knob,
     floats,
     knobs_from,
@@ -60,7 +61,7 @@ def distance_call(
     placed = place_inputs(entry.inputs, inputs, lambda _: None, entry.name)
     missing = [name for name in entry.inputs if name not in placed]
     if missing:
-        raise UsageError(f"{entry.name} takes {listed(entry.inputs)}: {listed(missing)} is missing")
+        raise UsageError(f"{entry.name} takes {listed(entry.inputs)}: {absent(missing)}")
     tensors = [number_tensor(placed[name], name) for name in entry.inputs]
     call = distance_function(entry, knobs, impl, pairwise=pairwise)
     return call, [floats(tensor) for tensor in tensors]

@@ -9,6 +9,7 @@ from lossbench.components.declarations import LossFacts
 from lossbench.components.vocabulary import Terms
 from lossbench.errors import UnknownNameError, UsageError
 from lossbench.evaluate.arguments import (
+    absent,
     find_knob,
     floats,
     knobs_from,
@@ -97,7 +98,7 @@ def prepare(
             placed[name] = None
             missing.remove(name)
     if missing:
-        raise UsageError(f"{entry.name} takes {listed(entry.inputs)}: {listed(missing)} is missing")
+        raise UsageError(f"{entry.name} takes {listed(entry.inputs)}: {absent(missing)}")
     tensors = {n: _tensor(entry, knobs, n, v) for n, v in placed.items()}
     _convert(entry, knobs, tensors, input_kind, target_kind)
     more = {name: value for name, value in tensors.items() if name not in entry.inputs}

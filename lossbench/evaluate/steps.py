@@ -58,16 +58,16 @@ def _by_rule(
     entry: Entry[Any], knobs: dict[str, Any], params: Tensor, grads: Sequence[Tensor]
 ) -> Tensor:
     facts = entry.facts.resolved(knobs)
-    whole = facts.scope == "model"  # its rule takes all tensors by name
+    shape = params.shape
+    if facts.scope == "model":  # its parameters lie along one dimension
+        params, grads = params.flatten(), [gradient.flatten() for gradient in grads]
     fixed = {name: value for name, value in knobs.items() if name != "lr"}
     rate = {"lr": _rate(entry, knobs)} if "lr" in knobs else {}
-    current: Any = {"param": params} if whole else params
-    state = facts.init(current, **fixed)
+    state = facts.init(params, **fixed)
     seen = []
     for step, gradient in enumerate(grads, start=1):
-        given = {"param": gradient} if whole else gradient
-        current, state = entry.function(current, given, state, step, **fixed, **rate)
-        seen.append(current["param"] if whole else current)
+        params, state = entry.function(params, gradient, state, step, **fixed, **rate)
+        seen.append(params.reshape(shape))
     return torch.stack(seen)
 
 

@@ -138,7 +138,7 @@ def matching(kind: str, target: str | None, search: str | None) -> list[Entry[An
 def _targets(entry: Entry[Any]) -> Sequence[str]:
     declared = entry.facts
     if entry.kind == "loss":
-        return [] if declared.inputs else target_kinds(declared)
+        return target_kinds(declared)
     if entry.kind == "metric":
         return tuple(declared.target)
     return (target_kind_words(declared.target),)
@@ -163,8 +163,9 @@ def show_found(console: Console, entries: Sequence[Entry[Any]]) -> None:
     table(console, columns, rows)
 
 
-def show_list(console: Console, kind: str, entries: Sequence[Entry[Any]]) -> None:
-    """Print some components of a kind: name, idea, what it goes with, torch's function."""
+def show_list(console: Console, kind: str, chosen: Sequence[Entry[Any]] | None = None) -> None:
+    """Print components of a kind, all unless some are chosen: name, idea, torch's function."""
+    entries = list(KINDS[kind].values()) if chosen is None else chosen
     columns = [Column("name", style="cyan", keep=True), Column("idea", least=40)]
     more = _COLUMNS.get(kind, {})
     columns += [Column(title, optional=True, least=16) for title in more]
@@ -183,7 +184,7 @@ def show_list(console: Console, kind: str, entries: Sequence[Entry[Any]]) -> Non
 
 _COLUMNS: Mapping[str, Mapping[str, Callable[[Any], str]]] = {
     "loss": {
-        "target": lambda declared: ", ".join(target_kinds(declared)),
+        "target": lambda declared: ", ".join(target_kinds(declared) or declared.inputs),
         "prediction": lambda declared: words(declared.prediction),
     },
     "activation": {"values": lambda declared: interval(declared.range)},

@@ -15,7 +15,9 @@ def example(entry: Entry[Any]) -> str:
 
     It is empty where YAML cannot say the component at all.
     """
-    if getattr(entry.facts, "python_only", None):
+    if getattr(entry.facts, "python_only", None) or entry.kind == "distance":
+        return ""
+    if entry.kind == "loss" and entry.facts.inputs:
         return ""
     knobs = [(knob, _example_value(entry, knob)) for knob in entry.knobs if _in_yaml(knob)]
     if entry.kind == "layer":

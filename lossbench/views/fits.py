@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lossbench.components.vocabulary import FITS, Target
+from lossbench.config.fit import OF_A_TASK
 from lossbench.registry import KINDS, Entry
 
 
@@ -35,6 +36,8 @@ _LIMITS: Mapping[str, str] = {
 
 def target_kinds(declared: Any) -> list[str]:
     """Return the kinds of target that a loss can be trained on, through its encodings."""
+    if declared.inputs or declared.prediction in OF_A_TASK:
+        return []
     encodings = set(declared.encodings)
     return [kind for kind, possible in FITS.items() if encodings & set(possible)]
 

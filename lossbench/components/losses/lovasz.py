@@ -33,6 +33,7 @@ def _grouped(x: Tensor, per_image: bool) -> Tensor:
 
 
 @loss(
+    masks=True,
     target=("index", "zero_one"),
     prediction="logits",
     dense=True,
@@ -58,7 +59,7 @@ def lovasz_hinge(prediction: Tensor, target: Tensor, *, per_image: bool = True) 
     return _extension(_grouped(errors, per_image), _grouped(y, per_image))
 
 
-@loss(**DENSE, independent=False)
+@loss(masks=True, **DENSE, independent=False)
 def lovasz_softmax(
     prediction: Tensor,
     target: Tensor,

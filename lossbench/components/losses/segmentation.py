@@ -16,7 +16,7 @@ from lossbench.lazy import Tensor, torch
 from lossbench.registry import loss
 
 
-@loss(**DENSE)
+@loss(masks=True, **DENSE)
 def dice(
     prediction: Tensor,
     target: Tensor,
@@ -48,7 +48,7 @@ def dice(
     return 1 - share(2 * both + smooth_nr, p.sum(-1) + y.sum(-1) + smooth_dr)
 
 
-@loss(**DENSE, aliases=("soft_iou",))
+@loss(masks=True, **DENSE, aliases=("soft_iou",))
 def jaccard(
     prediction: Tensor,
     target: Tensor,
@@ -77,6 +77,7 @@ def jaccard(
 
 
 @loss(
+    masks=True,
     **DENSE,
     identities=(
         # The same quotient with both sides halved: half the smoothing.
@@ -116,6 +117,7 @@ def tversky(
 
 
 @loss(
+    masks=True,
     **DENSE,
     identities=(Identity("tversky", when={"gamma": 1.0}, knobs={"alpha": 0.3, "beta": 0.7}),),
 )
@@ -158,7 +160,7 @@ def focal_tversky(
     return power(plain.clamp(min=0), 1 / gamma)
 
 
-@loss(**DENSE, identities=(Identity("dice"),))
+@loss(masks=True, **DENSE, identities=(Identity("dice"),))
 def soft_f1(
     prediction: Tensor,
     target: Tensor,
@@ -187,7 +189,7 @@ def soft_f1(
     return 1 - share(right + smooth_nr, right + in_vain + beta * beta * missed + smooth_dr)
 
 
-@loss(**DENSE)
+@loss(masks=True, **DENSE)
 def log_cosh_dice(
     prediction: Tensor,
     target: Tensor,
@@ -212,7 +214,7 @@ def log_cosh_dice(
     return lost + torch.logaddexp(torch.zeros_like(lost), -2 * lost) - math.log(2)
 
 
-@loss(**DENSE)
+@loss(masks=True, **DENSE)
 def generalized_dice(
     prediction: Tensor,
     target: Tensor,
@@ -253,6 +255,7 @@ def generalized_dice(
 
 
 @loss(
+    masks=True,
     **{name: value for name, value in DENSE.items() if name != "prediction_by_knobs"},
     aliases=("dice_ce",),
     identities=(

@@ -26,7 +26,7 @@ from lossbench.lazy import Tensor, torch
 from lossbench.registry import loss
 
 
-@loss(**DENSE)
+@loss(masks=True, **DENSE)
 def boundary(prediction: Tensor, target: Tensor, *, activation: Activation = "auto") -> Tensor:
     """Probability times the distance to the true border: what lies far outside costs most.
 
@@ -48,6 +48,7 @@ def boundary(prediction: Tensor, target: Tensor, *, activation: Activation = "au
 
 
 @loss(
+    masks=True,
     **DENSE,
     detached="the distances to the border of the prediction carry no gradient, and jump",
 )
@@ -81,7 +82,7 @@ def hausdorff_dt(
     return (torch.square(p - y) * weight).flatten(2).mean(-1)
 
 
-@loss(**DENSE)
+@loss(masks=True, **DENSE)
 def cl_dice(
     prediction: Tensor,
     target: Tensor,
@@ -118,7 +119,7 @@ def cl_dice(
     return 1 - torch.where(nothing, 0.0, 2 * precision * recall / torch.where(nothing, 1.0, both))
 
 
-@loss(**DENSE)
+@loss(masks=True, **DENSE)
 def unified_focal(
     prediction: Tensor,
     target: Tensor,
