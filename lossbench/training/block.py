@@ -50,7 +50,7 @@ class Block:
         clip_value: float | None = None,
     ) -> None:
         self.trials = trials
-        own = stack.part(trials)
+        own = self._own = stack.part(trials)
         self.updater = Updater(optimizers[trials], stack.layout, own.flat)
         self._gradients = gradients
         self._tensors = gradients.prepare(own, split)
@@ -62,15 +62,34 @@ class Block:
         self, batches: Sequence[Tensor], step: int, rate: Rate, momentum: Rate | None
     ) -> Tensor:
         """Make a step on batches (rows of the whole group); returns the loss of each trial."""
-        if self._gradients.accumulate > 1:
-            loss, grads = self._accumulated(batches, step)
-        else:
-            loss, grads = self._of(batches[0], step)
+        loss, grads = self._computed(batches, step)
+        if self.updater.looks_again:
+            grads = self._again(grads, batches, step)
         if self._clip != (None, None):
             clip_(grads, *self._clip)
         own = None if momentum is None else self._share(momentum)
         self.updater.step(grads, step, self._share(rate), own)
         return loss
+
+    def _computed(self, batches: Sequence[Tensor], step: int) -> tuple[Tensor, ...]:
+        """Return loss and gradients at the weights of this moment."""
+        if self._gradients.accumulate > 1:
+            return self._accumulated(batches, step)
+        return self._of(batches[0], step)
+
+    def _again(self, grads: Tensor, batches: Sequence[Tensor], step: int) -> Tensor:
+        """Return the gradients of the same batches, with the same noise, at the second place.
+
+        Running statistics are those of the first pass: the weights go back from here.
+        """
+        first = self._own.flat.clone()
+        buffers = {name: value.clone() for name, value in self._own.buffers.items()}
+        self._own.flat.copy_(self.updater.second_place(grads))
+        grads = self._computed(batches, step)[1]
+        self._own.flat.copy_(first)
+        for name, value in buffers.items():
+            self._own.buffers[name].copy_(value)
+        return grads
 
     def _of(self, rows: Tensor, count: int) -> tuple[Tensor, ...]:
         """Return what one batch gives; `count` numbers the noise."""

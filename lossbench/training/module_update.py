@@ -50,16 +50,34 @@ class RuleOnModule:
         """Update the module's parameters."""
 
         def update() -> None:
-            grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._params]
-            flat = torch.cat([grad.reshape(-1) for grad in grads])[None]
             with torch.no_grad():
-                self._updater.step(flat, step, rate, momentum)
+                self._updater.step(self._grads(), step, rate, momentum)
 
         if scaler is None:
             update()
         else:
             self._scaled.update = update
             scaler.step(self._scaled)
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether the rule wants the gradient of a second place before it makes its step."""
+        return self._updater.looks_again
+
+    def climb(self) -> Tensor:
+        """Move the weights to where the gradient is taken once more; returns those of before."""
+        first = self._flat.clone()
+        self._flat.copy_(self._updater.second_place(self._grads()))
+        return first
+
+    def back(self, first: Tensor) -> None:
+        """Put the weights back to what `climb` returned."""
+        self._flat.copy_(first)
+
+    def _grads(self) -> Tensor:
+        """Return the gradients as a row, zeros where there are none."""
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._params]
+        return torch.cat([grad.reshape(-1) for grad in grads])[None]
 
     def unscale(self, scaler: torch.amp.GradScaler) -> None:
         """Divide the gradients by the scale before they are clipped."""
@@ -96,6 +114,8 @@ class _Scaled(torch.optim.Optimizer):
 
 class KernelOnModule:
     """An optimizer of torch.optim, with our rule for what weight decay acts on."""
+
+    looks_again = False
 
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
         self.closure = optimizer.facts.closure
@@ -155,6 +175,14 @@ class KernelOnModule:
         self._set(rate, None)
         loss: Tensor = self._optimizers[0].step(closure)
         return loss.detach()
+
+    def climb(self) -> Tensor:
+        """Refuse: no optimizer of torch.optim looks at a second place."""
+        raise NotImplementedError
+
+    def back(self, first: Tensor) -> None:
+        """Refuse, as `climb` does."""
+        raise NotImplementedError
 
     def evaluation(self) -> None:
         """Return nothing: torch.optim keeps no other weights."""

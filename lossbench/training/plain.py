@@ -54,7 +54,7 @@ class PlainStep:
         self._seed = seed
         self._params = [p for p in model.parameters() if p.requires_grad]
         self._rule = module_updater(model, optimizer)
-        if self._rule.closure and self._scaler.is_enabled():
+        if (self._rule.closure or self._rule.looks_again) and self._scaler.is_enabled():
             raise UsageError(
                 f"optimizer '{optimizer.applied.name}' asks for the loss several times per step, "
                 "which gradient scaling (train.amp: float16) cannot follow",
@@ -81,11 +81,16 @@ class PlainStep:
         """Let the optimizer move the weights; returns the loss before."""
 
         def closure() -> Tensor:
-            return self._gradients(batches, step)
+            loss = self._gradients(batches, step)
+            self._clip_gradients()
+            return loss
 
         if self._rule.closure:
             return self._rule.step_with(closure, rate)
-        loss = closure()
+        loss = self._gradients(batches, step)
+        if self._rule.looks_again:
+            self._again(batches, step)
+        self._clip_gradients()
         scaler = self._scaler
         if scaler.is_enabled():
             # The step is left out where a scaled gradient overflowed; the scale then shrinks.
@@ -94,6 +99,20 @@ class PlainStep:
         else:
             self._rule.step(step, rate, momentum)
         return loss
+
+    def _again(self, batches: Sequence[Tensor], step: int) -> None:
+        """Replace the gradients by those of the same batches, and noise, at the second place.
+
+        Running statistics are those of the first pass: the weights go back from here.
+        """
+        buffers = {name: value.clone() for name, value in self._model.named_buffers()}
+        with torch.no_grad():
+            first = self._rule.climb()
+        self._gradients(batches, step)
+        with torch.no_grad():
+            self._rule.back(first)
+            for name, value in self._model.named_buffers():
+                value.copy_(buffers[name])
 
     def _gradients(self, batches: Sequence[Tensor], step: int) -> Tensor:
         """Fill the gradients with those of the mean over all batches; returns that mean."""
@@ -118,7 +137,6 @@ class PlainStep:
             for parameter in self._params:
                 if parameter.grad is not None:
                     parameter.grad *= (samples / weight).to(parameter.grad.dtype)
-        self._clip_gradients()
         return (total / weight).float()
 
     def _judged(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

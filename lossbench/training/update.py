@@ -63,15 +63,35 @@ def _own_rate(applied: Applied) -> float:
     return _own_rate(applied.knobs[applied.facts.wraps]) if rate is None else float(rate)
 
 
+Climb = Callable[[Tensor, Tensor], Tensor]
+"""(weights, gradients) of some rows -> where their gradients are to be taken once more."""
+
+
 class Updater:
     """Updates the flat weights of a group, each optimizer its own rows."""
 
     def __init__(self, optimizers: Sequence[Optimizer], layout: Layout, flat: Tensor) -> None:
         self._pieces: list[Piece] = []
         self._flat = flat
+        self._climbs: list[tuple[slice, Climb]] = []
         for rows in _alike(optimizers, layout.total):
             self._pieces += _pieces(rows, optimizers[rows], layout, flat[rows])
+            climb = _climb(optimizers[rows], flat[rows])
+            if climb is not None:
+                self._climbs.append((rows, climb))
         self._averages = any(opt.facts.evaluate is not None for opt in optimizers)
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether some rule wants the gradient of a second place before it makes its step."""
+        return bool(self._climbs)
+
+    def second_place(self, grads: Tensor) -> Tensor:
+        """Return the weights at which the gradients are to be taken once more; others stay."""
+        place = self._flat.clone()
+        for rows, climb in self._climbs:
+            place[rows] = climb(self._flat[rows], grads[rows])
+        return place
 
     def step(self, grads: Tensor, step: int, rate: Rate, momentum: Rate | None = None) -> None:
         """Make step number `step` (from 1) with the gradients [trials, parameters]."""
@@ -106,7 +126,7 @@ def _pieces(
     mask = layout.mask(first.decayed, params)
     applieds = [opt.without_rest() for opt in optimizers]
     if first.rest is None:
-        if first.facts.scope == "element":
+        if first.facts.scope != "tensor":  # sums over the model run along its row
             return [_flat_piece(rows, params, applieds, mask)]
         return [TensorPiece(rows, params, applieds, layout, layout.names, first.decayed)]
     matrices = [n for n, s in zip(layout.names, layout.shapes, strict=True) if len(s) == 2]
@@ -121,6 +141,15 @@ def _pieces(
         piece.rate_scale = merged_value(ratios, params)
         pieces.append(piece)
     return pieces
+
+
+def _climb(optimizers: Sequence[Optimizer], params: Tensor) -> Climb | None:
+    """Return where these rows, which share a rule, take their second gradient, if they do."""
+    rule = merged([opt.applied for opt in optimizers], params)
+    second_pass = facts_of(rule).second_pass
+    if second_pass is None:
+        return None
+    return lambda weights, grads: second_pass(weights, grads, **rule.knobs)
 
 
 def _flat_piece(

@@ -53,8 +53,10 @@ def twins(spec, run):
 def test_traced_equals_plain_for_every_optimizer(name, twins, choice):
     knobs = {"weight_decay": 0.01} if "weight_decay" in registry.optimizer[name].defaults() else {}
     traced, plain = twins(optimizer=choice("optimizer", name, **knobs), train_batch_size=4)
-    # Muon orthogonalises in bfloat16; what is below that precision differs.
-    np.testing.assert_allclose(traced, plain, rtol=2e-2 if name == "muon" else 1e-5, atol=1e-5)
+    # Muon orthogonalises in bfloat16; what is below that precision differs. Soap's first gradient
+    # has one direction, and rounding chooses the axes across it.
+    rtol = 2e-2 if name in ("muon", "soap") else 1e-5
+    np.testing.assert_allclose(traced, plain, rtol=rtol, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", list(registry.loss))

@@ -160,6 +160,8 @@ def soap(
         precondition_1d: rotate vectors too; if false, they are Adam's.
         correct_bias: correct the averages as Adam does.
         maximize: climb instead of descend.
+    Note:       A first batch of few samples has a gradient of few directions; the axes across them
+                are then any, and rounding chooses them: runs agree to two digits, not to six.
     Reference:  Vyas et al., SOAP: Improving and Stabilizing Shampoo using Adam, 2024.
     """
     if maximize:
