@@ -93,7 +93,11 @@ def _head_shape(
 
 
 def _narrow_shape(
-    outputs: int, _classes: int, *, cutoffs: tuple[int, ...], div_value: int
+    outputs: int,
+    classes: int,  # noqa: ARG001 - the contract passes it
+    *,
+    cutoffs: tuple[int, ...],
+    div_value: int,
 ) -> tuple[int, ...]:
     """Return the shape of the matrices that narrow the features, below one another."""
     return sum(_widths(outputs, len(cutoffs), div_value)), outputs

@@ -3,11 +3,14 @@
 from typing import Annotated, Any
 
 from lossbench.components.declarations import Identity
-from lossbench.components.distances.vectors import pairwise_distance
+from lossbench.components.losses._probabilities import power
 from lossbench.components.samples import ROWS, Draw
 from lossbench.components.vocabulary import Nested, Positive
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import loss
+
+EPS = 1e-6
+"""What torch adds to each difference, so that equal points have a gradient, too."""
 
 SMALL = 1e-12
 """What torch adds to the squared lengths of a cosine, so that a zero vector has one."""
@@ -66,6 +69,14 @@ def margin_ranking(
     return torch.clamp(-target * (input1 - input2) + margin, min=0.0)
 
 
+def _apart(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = EPS) -> Tensor:
+    """Return (sum_i |x1_i - x2_i + eps|^p)^(1/p), scaled so that no power leaves the floats."""
+    size = torch.abs(x1 - x2 + eps)
+    largest = size.amax(-1, keepdim=True).detach()
+    scale = torch.where(largest == 0, 1.0, largest)
+    return power(power(size / scale, p).sum(-1), 1 / p) * scale.squeeze(-1)
+
+
 TRIPLET = {"anchor": "embedding", "positive": "embedding", "negative": "embedding"}
 
 
@@ -82,7 +93,7 @@ def triplet_margin(
     *,
     margin: Positive = 1.0,
     p: Positive = 2.0,
-    eps: Positive = 1e-6,
+    eps: Positive = EPS,
     swap: bool = False,
 ) -> Tensor:
     """Keep the anchor closer to what is alike than to what is not, by a margin.
@@ -102,7 +113,7 @@ def triplet_margin(
     """
 
     def apart(x1: Tensor, x2: Tensor) -> Tensor:
-        return pairwise_distance(x1, x2, p=p, eps=eps)
+        return _apart(x1, x2, p, eps)
 
     return triplet_margin_with_distance(
         anchor, positive, negative, distance_function=apart, margin=margin, swap=swap
@@ -133,7 +144,7 @@ def triplet_margin_with_distance(
     Reference:  Schroff, Kalenichenko & Philbin, FaceNet: A Unified Embedding for Face Recognition
                 and Clustering, 2015.
     """
-    distance = pairwise_distance if distance_function is None else distance_function
+    distance = _apart if distance_function is None else distance_function
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:
         far = torch.minimum(far, distance(positive, negative))
