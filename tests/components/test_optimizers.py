@@ -1,19 +1,19 @@
-"""Every update rule against torch.optim, alone and in a group, over the whole registry."""
+"""The optimizers of torch.optim and the wrappers, beyond the contracts that all keep."""
 
-import io
 import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import pytest
 import torch
-from annotated_types import Ge, Gt, Le, Lt
 
-from lossbench.components.vocabulary import Applied, Nested
+from lossbench.checks.optimizer_kernels import follow_torch
+from lossbench.checks.optimizer_runs import filled
+from lossbench.components.vocabulary import Applied
 from lossbench.errors import UnknownNameError, UsageError
-from lossbench.registry import Entry, Knob, optimizer
+from lossbench.registry import Entry, optimizer
 
 Tensors = list[torch.Tensor]
 
@@ -21,7 +21,6 @@ ALL = [optimizer[name] for name in optimizer.names()]
 FORMULAS = [entry for entry in ALL if entry.facts.kernel_only is None]
 WRAPPERS = [entry for entry in FORMULAS if entry.facts.wraps]
 HELD = [entry for entry in FORMULAS if entry.kernel]
-ELEMENTWISE = [entry for entry in FORMULAS if entry.facts.scope == "element"]
 
 EXTRA: dict[str, list[dict[str, Any]]] = {
     # Knobs that only do something together.
@@ -38,16 +37,6 @@ EXTRA: dict[str, list[dict[str, Any]]] = {
     "rprop": [{"step_sizes": (1e-3, 0.05), "etas": (0.3, 1.5)}],
     "adafactor": [{"eps": (1e-2, 1e-2), "weight_decay": 0.1}, {"lr": 0.5, "d": 1.5}],
     "muon": [{"adjust_lr_fn": "match_rms_adamw"}, {"adjust_lr_fn": "original"}],
-}
-
-VALUES: dict[str, Any] = {
-    # Values that matter where a generic one would not.
-    "betas": (0.8, 0.95),
-    "etas": (0.4, 1.3),
-    "step_sizes": (1e-3, 0.1),
-    "eps": 1e-3,
-    "t0": 20.0,
-    "rest": "sgd",
 }
 
 
@@ -72,54 +61,6 @@ def double() -> Iterator[None]:
 
 
 # --- knobs ------------------------------------------------------------------------------------
-
-
-def nested(knob: Knob) -> bool:
-    return any(isinstance(mark, Nested) for mark in getattr(knob.annotation, "__metadata__", ()))
-
-
-def varied(knob: Knob) -> Any:
-    """A value of the knob, inside its range, that is not its default."""
-    default = knob.default
-    if knob.name in VALUES and not (knob.name == "eps" and isinstance(default, tuple)):
-        return VALUES[knob.name]
-    if isinstance(default, bool):
-        return not default
-    if isinstance(default, tuple):
-        return tuple(None if value is None else value * 0.9 for value in default)
-    if isinstance(default, int):
-        return default + 1
-    if isinstance(default, float):
-        marks = getattr(knob.annotation, "__metadata__", ())
-        candidates = (default * 1.5, default * 0.9, 0.1, default + 0.5, default - 0.1)
-        return next(value for value in candidates if value != default and inside(value, marks))
-    for choice in get_args(knob.annotation):
-        if get_origin(choice) is not None and isinstance(get_args(choice)[0], str):
-            return get_args(choice)[0]
-    return default
-
-
-def inside(value: float, marks: tuple[Any, ...]) -> bool:
-    """Whether the value lies in the declared range."""
-    tests = {
-        Ge: lambda mark: value >= mark.ge,
-        Gt: lambda mark: value > mark.gt,
-        Le: lambda mark: value <= mark.le,
-        Lt: lambda mark: value < mark.lt,
-    }
-    return all(tests[type(mark)](mark) for mark in marks if type(mark) in tests)
-
-
-def combinations(entry: Entry[Any]) -> list[dict[str, Any]]:
-    """The defaults, every knob varied alone, all varied together, and the extra ones."""
-    each = {knob.name: varied(knob) for knob in entry.knobs}
-    several = [{}, *({name: value} for name, value in each.items()), each]
-    found = []
-    for knobs in [*several, *EXTRA.get(entry.name, [])]:
-        whole = {**entry.defaults(), **knobs}
-        if entry.facts.check is None or entry.facts.check(whole) is None:
-            found.append(whole)
-    return found
 
 
 def applied(name: str, **knobs: Any) -> Applied:
@@ -213,29 +154,16 @@ def gap(one: torch.Tensor, other: torch.Tensor) -> float:
 
 # --- against torch.optim ----------------------------------------------------------------------
 
-# Both are shown the gradients of torch's path. (With gradients of its own, each would show how
-# the problem magnifies a last bit: Adam divides by a size that falls towards 0.)
-TOLERANCE = {torch.float64: 1e-13, torch.float32: 5e-6}
 
-
-@named(HELD)
-def test_rule_equals_torch_over_200_steps(entry: Entry[Any], dtype: torch.dtype) -> None:
-    bound = TOLERANCE[dtype]
-    for knobs in combinations(entry):
-        slope = slopes(dtype, entry, knobs)
-        kernel = Kernel(entry, knobs, start(dtype))
-        ours = train(entry, knobs, start(dtype), lambda _, index, __: kernel.grads[index], 200)  # noqa: B023
-        for step in range(1, 201):
-            kernel.step(slope, step)
-            params, states = next(ours)
-            for index, leaf in enumerate(kernel.leaves):
-                where = f"{knobs}, step {step}, tensor {index}"
-                assert params[index].dtype is dtype
-                assert gap(params[index], leaf) <= bound, where
-                wanted = kernel.state(index)
-                for name, value in states[index].items():
-                    if torch.is_tensor(wanted.get(name)):
-                        assert gap(value, wanted[name].to(dtype)) <= 10 * bound, f"{name}, {where}"
+@pytest.mark.parametrize(
+    ("name", "knobs"), [(name, knobs) for name, many in EXTRA.items() for knobs in many]
+)
+def test_knobs_that_only_do_something_together_are_torchs(
+    name: str, knobs: dict[str, Any], dtype: torch.dtype
+) -> None:
+    entry = optimizer[name]
+    for seed, shape in enumerate(SHAPES):
+        follow_torch(entry, filled(entry, **knobs), shape, dtype, seed)
 
 
 @named(HELD)
@@ -314,251 +242,6 @@ def test_momentum_that_a_schedule_switches_on_starts_its_sum_as_torch_does() -> 
                 **{**entry.defaults(), "momentum": cycled},
             )  # fmt: skip
             torch.testing.assert_close(params, leaf.detach(), rtol=1e-12, atol=1e-12)
-
-
-# --- groups of trials -------------------------------------------------------------------------
-
-TRIALS, PARAMETERS = 5, 37
-
-
-def flat(dtype: torch.dtype, seed: int) -> torch.Tensor:
-    return start(dtype, [(TRIALS, PARAMETERS)], seed)[0]
-
-
-def run_flat(
-    entry: Entry[Any],
-    knobs: Mapping[str, Any],
-    params: torch.Tensor,
-    grads: Callable[[torch.Tensor, int], torch.Tensor],
-    steps: int = 12,
-    clock: Callable[[int], Any] = int,
-) -> torch.Tensor:
-    state = entry.facts.init(params, **knobs)
-    for step in range(1, steps + 1):
-        params, state = entry.function(params, grads(params, step), state, clock(step), **knobs)
-    if entry.facts.evaluate:
-        return torch.cat([params, entry.facts.evaluate(params, state, **knobs)])
-    return params
-
-
-def bowl(params: torch.Tensor, step: int) -> torch.Tensor:
-    """A gradient that needs nothing but the parameters, of any layout."""
-    value = 0.7 * params - 0.2 * torch.sin(3 * params)
-    return torch.where(value.abs() < 0.01, 0.0, value) + (0.01 * step if step % 2 else 0.0)
-
-
-@named(ELEMENTWISE)
-def test_trial_in_a_group_is_bit_for_bit_the_trial_alone(
-    entry: Entry[Any], dtype: torch.dtype
-) -> None:
-    for knobs in combinations(entry):
-        together = run_flat(entry, knobs, flat(dtype, 3), bowl)
-        width = together.shape[0] // TRIALS
-        for trial in range(TRIALS):
-            alone = run_flat(entry, knobs, flat(dtype, 3)[trial : trial + 1], bowl)
-            rows = [together[trial + TRIALS * part] for part in range(width)]
-            assert torch.equal(torch.stack(rows), alone), (entry.name, knobs)
-
-
-def floats(value: Any) -> bool:
-    return isinstance(value, float) or (
-        isinstance(value, tuple) and any(isinstance(part, float) for part in value)
-    )
-
-
-def per_trial(value: Any, dtype: torch.dtype, spread: torch.Tensor) -> Any:
-    """The knob with one value per trial: some trials a little below the given one."""
-    if isinstance(value, tuple):
-        return tuple(per_trial(part, dtype, spread) for part in value)
-    return value * spread if isinstance(value, float) else value
-
-
-def of_trial(value: Any, trial: int) -> Any:
-    if isinstance(value, tuple):
-        return tuple(of_trial(part, trial) for part in value)
-    return value[trial].item() if torch.is_tensor(value) else value
-
-
-@named(ELEMENTWISE)
-def test_knob_per_trial_equals_each_trial_alone(entry: Entry[Any], dtype: torch.dtype) -> None:
-    spread = torch.linspace(0.9, 1.0, TRIALS, dtype=dtype)[:, None]
-    bound = {torch.float64: 1e-9, torch.float32: 2e-5}[dtype]
-    for knobs in combinations(entry):
-        tensors = {name: per_trial(value, dtype, spread) for name, value in knobs.items()}
-        if "etas" in tensors:  # no eta+ below 1
-            tensors["etas"] = knobs["etas"]
-        together = run_flat(entry, tensors, flat(dtype, 3), bowl)
-        assert together.dtype is dtype
-        width = together.shape[0] // TRIALS
-        for trial in range(TRIALS):
-            own = {name: of_trial(value, trial) for name, value in tensors.items()}
-            alone = run_flat(entry, own, flat(dtype, 3)[trial : trial + 1], bowl)
-            rows = torch.stack([together[trial + TRIALS * part] for part in range(width)])
-            torch.testing.assert_close(rows, alone, rtol=bound, atol=bound)
-
-
-@named([entry for entry in FORMULAS if entry.facts.scope == "tensor"])
-def test_tensor_scope_under_vmap_equals_each_trial_alone(entry: Entry[Any]) -> None:
-    dtype = torch.float64
-    params = start(dtype, [(TRIALS, 4, 3)], 3)[0]
-    rates = torch.linspace(0.01, 0.05, TRIALS, dtype=dtype)
-    knobs = entry.defaults()
-    state = torch.vmap(lambda tensor: entry.facts.init(tensor, **knobs))(params)
-    grouped = params
-    for step in range(1, 4):
-        grouped, state = torch.vmap(
-            lambda tensor, inner, rate, step=step: entry.function(
-                tensor, bowl(tensor, step), inner, step, **{**knobs, "lr": rate}
-            )
-        )(grouped, state, rates)
-    for trial in range(TRIALS):
-        own = {**knobs, "lr": rates[trial].item()}
-        alone = run_flat(entry, own, params[trial], bowl, steps=3)
-        # Muon's iteration rounds every product to bfloat16, three digits.
-        bound = 2e-2 if entry.facts.matrices_only else 1e-9
-        torch.testing.assert_close(grouped[trial], alone, rtol=bound, atol=bound)
-
-
-@named(FORMULAS)
-def test_number_of_the_step_may_be_a_tensor(entry: Entry[Any], dtype: torch.dtype) -> None:
-    bound = {torch.float64: 1e-9, torch.float32: 2e-5}[dtype]
-    for knobs in combinations(entry):
-        counted = run_flat(entry, knobs, flat(dtype, 3), bowl)
-        ticked = run_flat(entry, knobs, flat(dtype, 3), bowl, clock=torch.tensor)
-        assert ticked.dtype is dtype
-        torch.testing.assert_close(ticked, counted, rtol=bound, atol=bound)
-
-
-@named([entry for entry in ELEMENTWISE if any(k.name == "weight_decay" for k in entry.knobs)])
-def test_weight_decay_may_be_a_mask(entry: Entry[Any]) -> None:
-    mask = (torch.arange(PARAMETERS) % 2).double()
-    base = {**entry.defaults(), "lr": 0.05}
-    params = flat(torch.float64, 3)
-    masked = run_flat(entry, {**base, "weight_decay": 0.1 * mask}, params, bowl)
-    decayed = run_flat(entry, {**base, "weight_decay": 0.1}, params, bowl)
-    free = run_flat(entry, {**base, "weight_decay": 0.0}, params, bowl)
-    torch.testing.assert_close(masked[:, 1::2], decayed[:, 1::2], rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(masked[:, 0::2], free[:, 0::2], rtol=1e-12, atol=1e-12)
-    assert not torch.allclose(decayed, free)
-
-
-# --- the contract -----------------------------------------------------------------------------
-
-
-def copied(state: Any) -> Any:
-    if isinstance(state, dict):
-        return {name: copied(value) for name, value in state.items()}
-    return state.clone() if torch.is_tensor(state) else state
-
-
-def same(one: Any, other: Any) -> bool:
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    return torch.equal(one, other)
-
-
-@named(FORMULAS)
-def test_rule_changes_nothing_that_it_is_given(entry: Entry[Any]) -> None:
-    for knobs in combinations(entry):
-        params = start(torch.float32)[0]
-        state = entry.facts.init(params, **knobs)
-        before = params.clone()
-        assert torch.equal(params, before)
-        for step in range(1, 4):
-            grads = bowl(params, step)
-            given = params.clone(), grads.clone(), copied(state)
-            after, new_state = entry.function(params, grads, state, step, **knobs)
-            assert torch.equal(params, given[0])
-            assert torch.equal(grads, given[1])
-            assert same(state, given[2])
-            assert after.shape == params.shape
-            assert new_state.keys() == state.keys()
-            params, state = after, new_state
-
-
-@named(FORMULAS)
-def test_training_goes_on_exactly_from_a_saved_state(entry: Entry[Any]) -> None:
-    for knobs in combinations(entry):
-        slope = slopes(torch.float32, entry, knobs)
-        path = list(train(entry, knobs, start(torch.float32), slope, 12))
-        file = io.BytesIO()
-        torch.save(path[5], file)
-        file.seek(0)
-        params, states = torch.load(file, weights_only=True)
-        for step in range(7, 13):
-            pairs = [
-                entry.function(tensor, slope(tensor, index, step), states[index], step, **knobs)
-                for index, tensor in enumerate(params)
-            ]
-            params, states = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        assert all(same(one, other) for one, other in zip(params, path[-1][0], strict=True))
-        assert all(same(one, other) for one, other in zip(states, path[-1][1], strict=True))
-
-
-@named(FORMULAS)
-def test_parameters_without_dimensions_keep_their_shape(entry: Entry[Any]) -> None:
-    params = torch.tensor(0.5)
-    state = entry.facts.init(params, **entry.defaults())
-    for step in range(1, 3):
-        params, state = entry.function(params, torch.tensor(0.2), state, step, **entry.defaults())
-        assert params.shape == ()
-
-
-@named(ALL)
-def test_every_optimizer_goes_down_a_quadratic(entry: Entry[Any]) -> None:
-    widths = torch.tensor([[0.5, 1.0, 2.0], [1.5, 0.8, 3.0]])
-    centre = torch.tensor([[1.0, -1.0, 0.5], [0.3, 2.0, -0.7]])
-
-    def loss(params: torch.Tensor) -> float:
-        return float((widths * (params - centre).square()).sum() / 2)
-
-    knobs = entry.defaults()
-    # Decay would pull the bottom away from the centre.
-    knobs = {name: 0.0 if name == "weight_decay" else value for name, value in knobs.items()}
-    if entry.facts.kernel_only:
-        assert bottom_by_kernel(entry, knobs, widths, centre) < 1e-4
-        return
-    base = knobs["lr"] if knobs["lr"] is not None else 1e-3
-    reached = []
-    for factor in (1, 10, 100):
-        rate = {**knobs, "lr": base * factor}
-        params = torch.zeros(2, 3)
-        state = entry.facts.init(params, **rate)
-        for step in range(1, 601):
-            params, state = entry.function(params, widths * (params - centre), state, step, **rate)
-        reached.append(loss(params))
-    # Muon steps by its rate in every direction and cannot come nearer than that.
-    assert min(reached) < 1e-2 * loss(torch.zeros(2, 3)), reached
-
-
-def bottom_by_kernel(
-    entry: Entry[Any], knobs: dict[str, Any], widths: torch.Tensor, centre: torch.Tensor
-) -> float:
-    """The loss after three steps of an optimizer that asks for the loss itself."""
-    assert entry.facts.closure
-    leaf = torch.nn.Parameter(torch.zeros(2, 3))
-    (kernel,) = kernels(entry, knobs, [leaf])
-
-    def closure() -> float:
-        kernel.zero_grad()
-        value = (widths * (leaf - centre).square()).sum() / 2
-        value.backward()
-        return value.item()
-
-    for _ in range(3):
-        kernel.step(closure)
-    return float((widths * (leaf.detach() - centre).square()).sum() / 2)
-
-
-@named(ALL)
-def test_docstring_says_everything(entry: Entry[Any]) -> None:
-    assert entry.doc.summary.endswith(".")
-    for section in ("Formula", "Shapes", "Reference"):
-        assert entry.doc.sections.get(section), section
-    for knob in entry.knobs:
-        assert knob.doc, knob.name
-        assert not knob.required, knob.name
-    assert entry.knobs[0].name == "lr"
 
 
 def test_every_row_of_torch_optim_is_there() -> None:
@@ -646,7 +329,8 @@ def test_ema_equals_torch(decay: float, double: None) -> None:
 @named(WRAPPERS)
 def test_wrapper_takes_on_what_its_base_is(entry: Entry[Any]) -> None:
     facts = entry.facts
-    assert facts.resolved({"base": applied("adam")}).scope == "element"
+    own = "tensor" if entry.name == "cautious" else "element"  # it takes a mean over the tensor
+    assert facts.resolved({"base": applied("adam")}).scope == own
     assert facts.resolved({"base": applied("adamw")}).decoupled
     assert facts.resolved({"base": applied("muon")}).scope == "tensor"
     twice = {"base": applied("ema", base=applied("adafactor"))}
@@ -654,8 +338,8 @@ def test_wrapper_takes_on_what_its_base_is(entry: Entry[Any]) -> None:
     assert facts.resolved({"base": applied("lbfgs")}).kernel_only
     with pytest.raises(UsageError, match="lbfgs cannot stand inside another optimizer"):
         facts.init(torch.zeros(3), **{**entry.defaults(), "base": applied("lbfgs")})
-    with pytest.raises(UnknownNameError, match="adan"):
-        facts.init(torch.zeros(3), **{**entry.defaults(), "base": "adan"})
+    with pytest.raises(UnknownNameError, match="adann"):
+        facts.init(torch.zeros(3), **{**entry.defaults(), "base": "adann"})
 
 
 # --- bad use, and cost ------------------------------------------------------------------------
