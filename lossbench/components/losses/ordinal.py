@@ -53,7 +53,6 @@ def _ranks(raw: Tensor, **_knobs: object) -> dict[str, Tensor]:
     prediction="logits",
     outputs=lambda classes, **_: classes - 1,
     show=_ranks,
-    aliases=("corn_levels", "extended_binary_cross_entropy"),
 )
 def coral(prediction: Tensor, target: Tensor) -> Tensor:
     """Ask of every rank but the last whether the truth lies above it, and score each answer.

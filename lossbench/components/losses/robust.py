@@ -26,7 +26,6 @@ def _log_true(prediction: Tensor, target: Tensor) -> Tensor:
 @loss(
     target="index",
     prediction="logits",
-    aliases=("mae_softmax", "unhinged_softmax"),
 )
 def mae_classification(prediction: Tensor, target: Tensor) -> Tensor:
     """Absolute error of the probabilities: a wrong label costs 2 at most, and hardly pulls.
@@ -45,7 +44,7 @@ def mae_classification(prediction: Tensor, target: Tensor) -> Tensor:
 @loss(
     target="index",
     prediction="logits",
-    aliases=("gce", "categorical_generalized_cross_entropy", "truncated_loss"),
+    aliases=("gce", "categorical_generalized_cross_entropy"),
     identities=(Identity("mae_classification", when={"q": 1.0}, times=0.5),),
 )
 def generalized_cross_entropy(
@@ -92,7 +91,7 @@ def taylor_cross_entropy(prediction: Tensor, target: Tensor, *, t: PositiveInt =
 @loss(
     target="index",
     prediction="logits",
-    aliases=("sce", "symmetric_learning"),
+    aliases=("sce",),
     identities=(
         Identity("cross_entropy", when={"alpha": 1.0, "beta": 0.0}),
         Identity("mae_classification", when={"alpha": 0.0, "beta": 0.5}),
