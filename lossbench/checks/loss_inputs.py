@@ -35,7 +35,10 @@ def draw_inputs(
     sort: Sort = "random",
     shape: tuple[int, ...] = SHAPES[0],
 ) -> Inputs:
-    """Return inputs of a sort, by the names of the arguments: heads and own parameters included."""
+    """Return inputs of a sort, by the names of the arguments: heads and own parameters included.
+
+    The parts of a list of tensors have names of their own (`prediction[0]`): see `collected`.
+    """
     facts = entry.facts
     if facts.dense and len(shape) == 2:
         shape = DENSE
@@ -59,7 +62,34 @@ def draw_inputs(
     for name, value in facts.state.items():
         made = value(CLASSES, **knobs) if callable(value) else torch.tensor(float(value))
         inputs.setdefault(name, made.to(dtype) if made.is_floating_point() else made)
-    return inputs
+    return _parted(inputs)
+
+
+def _parted(inputs: Inputs) -> Inputs:
+    """Give the parts of lists names of their own, so that all inputs are tensors."""
+    parts: Inputs = {}
+    for name, value in inputs.items():
+        if isinstance(value, list):
+            parts |= {f"{name}[{i}]": part for i, part in enumerate(value)}
+        else:
+            parts[name] = value
+    return parts
+
+
+def argument_of(name: str) -> str:
+    """Return the argument that an input belongs to: `prediction` for `prediction[0]`."""
+    return name.partition("[")[0]
+
+
+def collected(inputs: Inputs) -> Inputs:
+    """Return inputs as the formula takes them: the parts of a list in a list again."""
+    whole: Inputs = {}
+    for name, value in inputs.items():
+        if name.endswith("]"):
+            whole.setdefault(argument_of(name), []).append(value)
+        else:
+            whole[name] = value
+    return whole
 
 
 def _ignored(target: Tensor, encoding: str, knobs: Mapping[str, Any]) -> Tensor:
@@ -94,6 +124,7 @@ def each_case(entry: Loss) -> Iterator[tuple[dict[str, Any], str | None, dict[st
 
 def terms_of(entry: Loss, knobs: Mapping[str, Any], inputs: Inputs, impl: str = "formula") -> Terms:
     """Return the loss before reduction."""
+    inputs = collected(inputs)
     named = [inputs[name] for name in entry.inputs]
     more = {name: value for name, value in inputs.items() if name not in entry.inputs}
     return loss_function(entry, knobs, impl)(*named, **more)
@@ -107,7 +138,9 @@ def leaves_of(entry: Loss, inputs: Inputs) -> list[str]:
     return [
         name
         for name, value in inputs.items()
-        if name not in fixed and isinstance(value, torch.Tensor) and value.is_floating_point()
+        if argument_of(name) not in fixed
+        and isinstance(value, torch.Tensor)
+        and value.is_floating_point()
     ]
 
 

@@ -19,6 +19,8 @@ from lossbench.checks.loss_inputs import (
     SHAPES,
     Inputs,
     Loss,
+    argument_of,
+    collected,
     draw_inputs,
     each_case,
     encodings_of,
@@ -158,7 +160,9 @@ def gradient(entry: Loss) -> None:
             return terms_of(entry, knobs, given).values
 
         leaves = [inputs[name].requires_grad_() for name in names]
-        if not torch.autograd.gradcheck(call, leaves, raise_exception=False):
+        # Of the many pixels of an image one random direction is differenced, not each by itself.
+        many = sum(leaf.numel() for leaf in leaves) > 100
+        if not torch.autograd.gradcheck(call, leaves, raise_exception=False, fast_mode=many):
             raise BrokenError(f"autograd and finite differences disagree{said(knobs, entry)}")
 
 
@@ -265,8 +269,10 @@ def independence(entry: Loss) -> None:
         whole = terms_of(entry, knobs, inputs).values
         rows = [
             name
-            for name in (*entry.inputs, *facts.heads)
-            if isinstance(inputs[name], torch.Tensor) and inputs[name].dim()
+            for name, value in inputs.items()
+            if argument_of(name) in (*entry.inputs, *facts.heads)
+            and isinstance(value, torch.Tensor)
+            and value.dim()
         ]
         first = {name: value[:2] if name in rows else value for name, value in inputs.items()}
         alone = terms_of(entry, knobs, first).values
@@ -295,7 +301,7 @@ def identities(entry: Loss) -> None:
 def _for(entry: Loss, inputs: Inputs) -> Inputs:
     """Return what a loss takes of some inputs, and its state."""
     taken = {*entry.inputs, *entry.facts.heads, *entry.facts.parameters}
-    kept = {name: value for name, value in inputs.items() if name in taken}
+    kept = {name: value for name, value in inputs.items() if argument_of(name) in taken}
     for name, value in entry.facts.state.items():
         kept[name] = value(CLASSES) if callable(value) else torch.tensor(float(value)).double()
     return kept | ({"part": inputs["part"]} if entry.facts.parts else {})
@@ -332,7 +338,7 @@ def _same_as_alone(
         rest = {name: value for name, value in inputs.items() if name not in names} | fixed
 
         def total(leaves: Inputs) -> tuple[Tensor, Tensor]:
-            given = rest | leaves
+            given = collected(rest | leaves)
             named = [given.pop(name) for name in entry.inputs]
             terms = loss_function(entry, {**base, **own})(*named, **given)
             weight = torch.as_tensor(terms.weight_sum(), dtype=terms.values.dtype)

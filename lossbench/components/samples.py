@@ -112,6 +112,11 @@ class Draw:
             return drawn.round()
         return 1e-3 * drawn if self.sort == "tiny" else drawn
 
+    def features(self, rows: int = ROWS) -> list[Tensor]:
+        """Return the feature maps of four layers, fewer places and more channels from each on."""
+        shapes = ((1, 3, 3), (2, 2, 2), (2, 2, 1), (3, 1, 1))
+        return [self.real(rows, *shape) for shape in shapes]
+
     def lists(self, rows: int = ROWS, classes: int = CLASSES) -> Tensor:
         """Return lists of label indices padded with -1: none, some and all labels."""
         order = torch.rand(rows, classes, generator=self._source).argsort(1)
@@ -151,12 +156,14 @@ class Draw:
         makers = {"count": self.counts, "zero_one": self.zero_one, "plus_minus": self.signs}
         return makers[encoding](*shape)
 
-    def slot(self, slot: str, shape: Sequence[int] = (ROWS, CLASSES)) -> Tensor:
+    def slot(self, slot: str, shape: Sequence[int] = (ROWS, CLASSES)) -> Any:
         """Return one named input of a loss by what it is declared to be.
 
         Labels among named inputs are drawn in pairs: comparing samples needs some that are alike.
         Real numbers are predictions here.
         """
+        if slot == "features":
+            return self.features(shape[0])
         if slot == "index":
             return self.pairs(shape[0])
         if slot == "plus_minus":
