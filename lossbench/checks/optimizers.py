@@ -224,7 +224,7 @@ def _bound(entry: Optimizer, dtype: Any) -> float:
 
 @contract("optimizer")
 def trials(entry: Optimizer) -> None:
-    """A trial in a group is the trial alone: bit for bit, or to the last digit (matrices)."""
+    """A trial in a group is the trial alone: bit for bit, unless it says why not."""
     require_formula(entry)
     for dtype in (torch.float32, torch.float64):
         for knobs in combinations(entry):
@@ -232,8 +232,7 @@ def trials(entry: Optimizer) -> None:
             together = run_group(entry, knobs, params)
             alone = torch.cat([run_group(entry, knobs, one[None]) for one in params])
             words = f"a trial in a group{said(entry, knobs)}"
-            if entry.facts.resolved(knobs).scope == "tensor":
-                # A product of matrices may order its sums by how many there are.
+            if entry.facts.resolved(knobs).inexact:
                 bound = COARSE if entry.facts.matrices_only else LAST[dtype_name(dtype)]
                 require_close(together, alone, words, rtol=bound, atol=bound)
             elif not torch.equal(together, alone):

@@ -250,6 +250,7 @@ class OptimizerFacts:
     matrices_only: it is for 2-D parameters only; the rest go to the optimizer in this knob.
     sparse_gradients: its kernel takes gradients in sparse layout only (`grad.to_sparse()`).
     closure:     asks for the loss several times per step.
+    inexact:     why a trial in a group differs in the last digits from the trial alone, if it does.
     wraps:       the knob that holds the optimizer that makes the steps, for a wrapper: its scope
                  and rate are that one's (see `resolved`), and `lr: null` means that one's own. The
                  state of the wrapped one is kept under "base".
@@ -270,6 +271,7 @@ class OptimizerFacts:
     matrices_only: str | None = None
     sparse_gradients: bool = False
     closure: bool = False
+    inexact: str | None = None
     wraps: str | None = None
     check: Callable[[Mapping[str, Any]], str | None] | None = None
     kernel_only: str | None = None
@@ -288,6 +290,7 @@ class OptimizerFacts:
             scope=SCOPES[max(own, below)],
             decoupled=inner.decoupled,
             kernel_only=inner.kernel_only,
+            inexact=self.inexact or inner.inexact,
             evaluate=self.evaluate or _of_base(inner.evaluate, base.knobs),
             second_pass=self.second_pass or _with(inner.second_pass, base.knobs),
         )

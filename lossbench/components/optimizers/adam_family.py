@@ -6,7 +6,6 @@ from typing import Any
 
 from lossbench.components.declarations import State, zeros
 from lossbench.components.optimizers._rules import (
-    Scalar,
     Step,
     average,
     average_square,
@@ -14,9 +13,8 @@ from lossbench.components.optimizers._rules import (
     clock,
     gradient,
     per_trial,
-    plain,
-    plus,
     plus_ratio,
+    rectified,
     shrink,
 )
 from lossbench.components.vocabulary import Decay, NonNegative, Positive
@@ -262,33 +260,8 @@ def radam(
     state = {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
     time = clock(step, params)
     rate = lr / bias_correction(beta1, time)
-    rectifier = _rectifier(beta2, time)
-    if plain(rectifier):
-        if rectifier == 0:
-            return plus(params, exp_avg, -rate), state
-        return plus_ratio(params, exp_avg, torch.sqrt(exp_avg_sq) + eps, -rate * rectifier), state
-    divisor = (torch.sqrt(exp_avg_sq) + eps) / rectifier.to(params.dtype)
-    return plus_ratio(params, exp_avg, torch.where(rectifier > 0, divisor, 1.0), -rate), state
-
-
-def _rectifier(beta2: Scalar, time: Scalar) -> Scalar:
-    """Return c sqrt(1 - b2^t), and 0 as long as the variance is not known (r <= 5)."""
-    if not (plain(beta2) and plain(time)):
-        # r is a small difference of large numbers: float32 would leave it three digits.
-        beta2, time = _wide(beta2), _wide(time)
-    seen = bias_correction(beta2, time)
-    limit = 2 / (1 - beta2) - 1
-    length = limit - 2 * time * (1 - seen) / seen
-    if plain(length) and length <= 5:  # the root below would be that of a negative number
-        return 0.0
-    share = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
-    rectifier = (share * seen) ** 0.5
-    return rectifier if plain(length) else torch.where(length > 5, rectifier, 0.0)
-
-
-def _wide(value: Scalar) -> Scalar:
-    """Return a tensor in float64, where the device has it."""
-    return value if plain(value) or value.device.type == "mps" else value.double()
+    size = torch.sqrt(exp_avg_sq) + eps
+    return rectified(params, exp_avg, size, rate, beta2, time), state
 
 
 @optimizer(kernel="torch.optim.Adamax", init=zeros("exp_avg", "exp_inf"))

@@ -112,6 +112,7 @@ def _without_rest(knobs: Mapping[str, Any]) -> dict[str, Any]:
     init=_init_muon,
     decoupled=True,
     matrices_only="rest",
+    inexact="its products round to bfloat16, and order their sums by how many there are",
     kernel_knobs=_without_rest,
 )
 def muon(

@@ -19,6 +19,8 @@ from lossbench.components.vocabulary import Decay, NonNegative, Positive, Positi
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer
 
+_PRODUCTS = "a product of matrices orders its sums by how many there are"
+
 
 def _dimensions(params: Tensor, most: int, least: int) -> list[int]:
     """Return the dimensions with a factor of their own: none of a tensor with too few."""
@@ -52,7 +54,7 @@ def _init_shampoo(params: Tensor, **knobs: Any) -> State:
     return state
 
 
-@optimizer(scope="tensor", init=_init_shampoo)
+@optimizer(scope="tensor", init=_init_shampoo, inexact=_PRODUCTS)
 def shampoo(
     params: Tensor,
     grads: Tensor,
@@ -122,6 +124,7 @@ def _init_soap(params: Tensor, **knobs: Any) -> State:
     scope="tensor",
     init=_init_soap,
     decoupled=True,
+    inexact=_PRODUCTS,
 )
 def soap(
     params: Tensor,
