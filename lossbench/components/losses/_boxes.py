@@ -27,12 +27,6 @@ def require_boxes(boxes: Tensor, label: str) -> None:
     )
 
 
-def power(base: Tensor, exponent: Tensor | float) -> Tensor:
-    """Return base^exponent of numbers >= 0; at 0 the gradient is 0, also where it has a pole."""
-    nothing = base <= 0
-    return torch.where(nothing, 0.0, torch.where(nothing, 1.0, base) ** exponent)
-
-
 def root(squared: Tensor) -> Tensor:
     """Return the square root; at 0 its gradient is 0."""
     nothing = squared <= 0

@@ -18,7 +18,8 @@ from lossbench.components.boxes import (
     squared_centre_distance,
 )
 from lossbench.components.boxes import iou as overlap
-from lossbench.components.losses._boxes import power, root
+from lossbench.components.losses._boxes import root
+from lossbench.components.losses._probabilities import power
 from lossbench.components.vocabulary import Positive
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import loss

@@ -14,7 +14,7 @@ from lossbench.components.boxes import (
 )
 from lossbench.components.boxes import iou as overlap
 from lossbench.components.declarations import Identity
-from lossbench.components.losses._boxes import power
+from lossbench.components.losses._probabilities import power
 from lossbench.components.losses.boxes import eiou
 from lossbench.components.vocabulary import NonNegative, Positive, Probability, Terms
 from lossbench.lazy import Tensor, torch
