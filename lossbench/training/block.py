@@ -13,7 +13,7 @@ from torch import Tensor
 from lossbench.training.gradients import Gradients
 from lossbench.training.knobs import Rate
 from lossbench.training.stack import Stack
-from lossbench.training.step import Split, clip_, gather
+from lossbench.training.step import Split, clip_
 from lossbench.training.update import Optimizer, Updater
 
 BLOCK_ELEMENTS = 524_288
@@ -53,7 +53,8 @@ class Block:
         own = self._own = stack.part(trials)
         self.updater = Updater(optimizers[trials], stack.layout, own.flat)
         self._gradients = gradients
-        self._tensors = gradients.prepare(own, split)
+        self._given = own.given()
+        gradients.prepare(self._given, split)
         self._split = split
         self._noise = None if noise is None else own.buffers[noise]
         self._clip = (clip_norm, clip_value)
@@ -95,7 +96,7 @@ class Block:
         """Return what one batch gives; `count` numbers the noise."""
         if self._noise is not None:
             self._noise[:, 1] = count
-        return self._gradients(self._tensors, *gather(self._split, rows[self.trials]))
+        return self._gradients(self._given, self._split, rows[self.trials])
 
     def _accumulated(self, batches: Sequence[Tensor], step: int) -> tuple[Tensor, Tensor]:
         """Return loss and gradients of several batches, as one batch of all their samples has them.

@@ -19,6 +19,9 @@ REGISTER = 16
 computes one by one, where the compiler rounds otherwise: the last elements are computed in a
 tensor of this size, so that a trial's are the same wherever in the group they lie."""
 
+FEW = 512
+"""Elements up to which all of them are computed in such a tensor."""
+
 
 class KernelPiece(FlatPiece):
     """An elementwise rule on whole rows, whose optimizer declares a kernel that updates in place.
@@ -30,14 +33,18 @@ class KernelPiece(FlatPiece):
         self, rows: slice, params: Tensor, applieds: Sequence[Applied], mask: Tensor
     ) -> None:
         self._count = params.numel()
-        self._whole = self._count - self._count % REGISTER
+        # Of few elements, copying all of them costs less than telling the last ones apart.
+        self._whole = self._count - self._count % REGISTER if self._count > FEW else 0
+        self._filled = -(-self._count // REGISTER) * REGISTER
         super().__init__(rows, params, applieds, mask)
         self._in_place: Any = facts_of(self.applied).in_place
         flat = params.view(-1)
         # The last elements, and where they are computed.
         self._last = flat[self._whole :]
-        self._last_params, self._last_grads = params.new_zeros(2, REGISTER)
+        self._last_params, self._last_grads = params.new_zeros(2, self._filled - self._whole)
         self._new_last = self._last_params[: len(self._last)]
+        self._new_grads = self._last_grads[: len(self._last)]
+        self._grads = [self._last_grads]
         self._params = self._lists(flat[: self._whole], self._last_params)
 
     @staticmethod
@@ -56,7 +63,7 @@ class KernelPiece(FlatPiece):
         """Take a new state, into storage that ends with a whole register."""
         self.state, self._padded = {}, {}
         for name, value in state.items():
-            padded = value.new_zeros(self._whole + REGISTER)
+            padded = value.new_zeros(self._filled)
             padded[: self._count] = value.reshape(-1)
             self.state[name] = padded[: self._count].view(value.shape)
             self._padded[name] = self._lists(padded[: self._whole], padded[self._whole :])
@@ -71,8 +78,8 @@ class KernelPiece(FlatPiece):
         own = self.own(grads).view(-1)
         if len(self._last):
             self._new_last.copy_(self._last)
-            self._last_grads[: len(self._last)] = own[self._whole :]
-        lists = self._lists(own[: self._whole], self._last_grads)
+            self._new_grads.copy_(own[self._whole :] if self._whole else own)
+        lists = self._lists(own[: self._whole], self._last_grads) if self._whole else self._grads
         self._in_place(self._params, lists, self._padded, step, **{**knobs, "lr": now})
         if len(self._last):
             self._last.copy_(self._new_last)

@@ -62,6 +62,20 @@ class Layout:
         return torch.cat(parts) if parts else flat.new_zeros(0)
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a step computes with: the weights as they lie, and as tensors, the buffers behind."""
+
+    layout: Layout
+    flat: Tensor
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def buffers(self) -> tuple[Tensor, ...]:
+        """The buffers alone."""
+        return self.tensors[len(self.layout.names) :]
+
+
 @dataclass
 class Stack:
     """All weights of a group: `flat` [trials, parameters], and the buffers [trials, *shape]."""
@@ -106,3 +120,9 @@ class Stack:
         """Return the weights of some trials, as views of these."""
         buffers = {name: value[trials] for name, value in self.buffers.items()}
         return Stack(self.layout, self.flat[trials], buffers)
+
+    def given(self) -> Given:
+        """Return what a step computes with."""
+        return Given(
+            self.layout, self.flat, (*self.layout.views(self.flat), *self.buffers.values())
+        )

@@ -58,26 +58,45 @@ _DIRECT = {  # torch's own binding of the same operation: a third less to call
 NARROW = 16
 """Below so many elements, the numbers of a vector register, a dimension is a short one."""
 
+TURNED_UP_TO = 64
+"""Terms of a sum up to which BLAS likes few rows better than few columns; with more, it is three
+times slower."""
+
 _FOLD_AT_MOST = 1 << 20  # elements of a constant worth keeping instead of making it again
 
 
 def tidy(module: fx.GraphModule) -> None:
     """Apply every rule to a recorded graph, in place."""
     graph = module.graph
+    clean(module)
     for node in _calls(graph):
-        if _does_nothing(node):
-            node.replace_all_uses_with(node.args[0])
-            graph.erase_node(node)
-        elif _is_transposition(node) and _is_transposition(node.args[0]):
+        if _is_transposition(node) and _is_transposition(node.args[0]):
             node.replace_all_uses_with(node.args[0].args[0])
     for node in _calls(graph):
         _turn_product(node)
         _go_across(node)
-    _fold_constants(module)
     graph.eliminate_dead_code(is_impure_node=_must_stay)
     for node in _calls(graph):
         _skip_copy(node)
         _join_product_and_sum(node)
+    finish(module)
+
+
+def clean(module: fx.GraphModule) -> None:
+    """Drop what does nothing, what is computed twice, and what is the same at every step."""
+    graph = module.graph
+    for node in _calls(graph):
+        if _does_nothing(node):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    _join_equals(graph)
+    _fold_constants(module)
+    graph.eliminate_dead_code(is_impure_node=_must_stay)
+
+
+def finish(module: fx.GraphModule) -> None:
+    """Make the graph quick to call."""
+    graph = module.graph
     graph.eliminate_dead_code(is_impure_node=_must_stay)
     for node in _calls(graph):
         node.target = _DIRECT.get(node.target, node.target)
@@ -88,6 +107,23 @@ def tidy(module: fx.GraphModule) -> None:
     graph.set_codegen(fx.graph.CodeGen())
     graph.lint()
     module.recompile()
+
+
+def _join_equals(graph: fx.Graph) -> None:
+    """Compute once what is computed twice from the same, where nothing is changed in place."""
+    if any(changes_inputs(node) for node in graph.nodes):
+        return
+    first: dict[str, Node] = {}
+    for node in _calls(graph):
+        tags = getattr(node.target, "tags", ())
+        if torch.Tag.nondeterministic_seeded in tags:
+            continue
+        key = repr((node.target, node.args, sorted(node.kwargs.items())))
+        if key in first:
+            node.replace_all_uses_with(first[key])
+            graph.erase_node(node)
+        else:
+            first[key] = node
 
 
 def _calls(graph: fx.Graph) -> list[Node]:
@@ -112,7 +148,8 @@ def _turn_product(node: Node) -> None:
         node.target = _product_alone
         return
     turned = bool(node.users) and all(map(_is_transposition, node.users))
-    if not turned and not 1 < columns < min(rows, NARROW):
+    narrow = 1 < columns < min(rows, NARROW) and _shape(left)[-1] <= TURNED_UP_TO
+    if not turned and not narrow:
         return
     with node.graph.inserting_before(node):
         product = node.graph.call_function(
@@ -252,13 +289,14 @@ def _is_float(node: Any) -> bool:
     return _known_shape(node) and bool(node.meta["val"].is_floating_point())
 
 
-def _changes_inputs(node: fx.Node) -> bool:
+def changes_inputs(node: fx.Node) -> bool:
+    """Tell whether an operation writes into what it is given."""
     schema = getattr(node.target, "_schema", None)
     return schema is not None and bool(schema.is_mutable)
 
 
 def _must_stay(node: fx.Node) -> bool:
-    return node.op in ("placeholder", "output") or _changes_inputs(node)
+    return node.op in ("placeholder", "output") or changes_inputs(node)
 
 
 def _fold_constants(module: fx.GraphModule) -> None:
@@ -269,9 +307,9 @@ def _fold_constants(module: fx.GraphModule) -> None:
         if node.op == "get_attr":
             known[node] = _attribute(module, str(node.target))
             continue
-        if node.op != "call_function" or _changes_inputs(node):
+        if node.op != "call_function" or changes_inputs(node):
             continue
-        if any(_changes_inputs(user) for user in node.users):
+        if any(changes_inputs(user) for user in node.users):
             continue  # written to later: every replay needs a fresh one
         value = _constant(node, known)
         if not isinstance(value, Tensor) or value.numel() > _FOLD_AT_MOST:

@@ -10,7 +10,7 @@ Tracing bakes in Python numbers, `training`, and shapes: one graph per batch sha
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from lossbench.training.tidy import tidy
@@ -29,16 +29,25 @@ def trace(function: Function, batches: Sequence[Sequence[Tensor]]) -> Function:
     (running statistics); the check compares those too.
     Raises NotTraceableError with the reason.
     """
+    recorded = record(function, batches[0])
+    tidy(recorded)
+    for batch in batches:
+        _check(function, recorded.forward, batch)
+    replay: Function = recorded.forward
+    return replay
+
+
+def record(function: Function, tensors: Sequence[Tensor]) -> fx.GraphModule:
+    """Return what a function does with some tensors.
+
+    Raises NotTraceableError with the reason.
+    """
     try:
-        recorded = make_fx(function)(*_copies(batches[0]))
+        recorded: fx.GraphModule = make_fx(function)(*_copies(tensors))
     except Exception as error:
         # Anything may be raised from within a user's network; the reason is what matters here.
         raise NotTraceableError(_reason(error)) from error
-    tidy(recorded)
-    replay = recorded.forward
-    for batch in batches:
-        _check(function, replay, batch)
-    return replay
+    return recorded
 
 
 def _reason(error: Exception) -> str:
@@ -67,8 +76,12 @@ def _check(function: Function, replay: Function, batch: Sequence[Tensor]) -> Non
     expected = function(*expected_inputs)
     with torch.no_grad():
         got = replay(*got_inputs)
-    pairs = zip([*expected, *expected_inputs], [*got, *got_inputs], strict=True)
-    for number, (wanted, value) in enumerate(pairs):
+    same([*expected, *expected_inputs], [*got, *got_inputs])
+
+
+def same(expected: Sequence[Tensor], got: Sequence[Tensor]) -> None:
+    """Hold tensors against others. Raises NotTraceableError where they are not the same."""
+    for number, (wanted, value) in enumerate(zip(expected, got, strict=True)):
         if wanted.shape != value.shape or not torch.allclose(
             wanted, value, rtol=1e-4, atol=1e-6, equal_nan=True
         ):

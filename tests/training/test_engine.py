@@ -88,7 +88,9 @@ def test_traced_equals_plain_for_every_network(case, optimizer, twins, choice):
         activation="relu",
         train_batch_size=64,
     )
-    np.testing.assert_allclose(traced, plain, rtol=1e-5, atol=1e-5)
+    # A channel that hardly varies is divided by next to nothing, its rounding errors too.
+    atol = 1e-4 if "batch norm" in case else 1e-5
+    np.testing.assert_allclose(traced, plain, rtol=1e-5, atol=atol)
 
 
 @pytest.mark.parametrize("name", list(registry.activation))
