@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from lossbench.components.declarations import Identity
+from lossbench.components.losses._harmony import harmony
 from lossbench.components.losses._probabilities import missing, power, surprises
 from lossbench.components.vocabulary import (
     Decay,
@@ -84,20 +85,10 @@ def ghm_c(
     used = target >= 0
     answer = torch.where(used, target, 0.0)
     size = torch.abs(torch.sigmoid(prediction.detach()) - answer)
-    edges = torch.arange(bins + 1, device=size.device) / bins
-    last = torch.cat([edges[1:-1], edges[-1:] + 1e-6])  # so that a gradient of 1 lies in a bin
-    size = size.to(edges.dtype).unsqueeze(-1)
-    within = (size >= edges[:-1]) & (size < last) & used.unsqueeze(-1)
-    counts = within.flatten(0, -2).sum(0).to(running_counts.dtype)
-    filled = counts > 0
-    averaged = momentum * running_counts + (1 - momentum) * counts
-    running = torch.where(filled, averaged, running_counts)
-    total = used.sum()
-    per_bin = torch.where(filled, total / (torch.where(filled, running, 1.0) * filled.sum()), 0.0)
-    weight = torch.where(within, per_bin, 0.0).sum(-1).to(prediction.dtype)
+    weight, counts = harmony(size, used, running_counts, bins, momentum)
     yes, no = surprises(prediction)
     surprise = answer * yes + (1 - answer) * no
-    return Terms(weight * surprise, used.to(prediction.dtype), {"running_counts": running.detach()})
+    return Terms(weight * surprise, used.to(prediction.dtype), {"running_counts": counts})
 
 
 @loss(

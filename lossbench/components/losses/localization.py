@@ -5,7 +5,10 @@ from typing import Annotated
 
 from annotated_types import Gt
 
-from lossbench.components.vocabulary import Positive
+from lossbench.components.declarations import Identity
+from lossbench.components.losses._harmony import harmony
+from lossbench.components.losses.regression import asl1
+from lossbench.components.vocabulary import Decay, Positive, PositiveInt, Terms
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import loss
 
@@ -153,3 +156,46 @@ def balanced_l1(
     size, b = torch.abs(prediction - target), math.e ** (gamma / alpha) - 1
     curve = alpha / b * (b * size + 1) * torch.log1p(b * size / beta) - alpha * size
     return torch.where(size < beta, curve, gamma * size + gamma / b - alpha * beta)
+
+
+@loss(
+    target="real",
+    zero_at_target=True,
+    symmetric=True,
+    independent=False,
+    state={"running_counts": lambda _outputs, *, bins, **_: torch.zeros(bins)},
+    detached="the weights are counts, which carry no gradient",
+    aliases=("ghmr",),
+    identities=(Identity("asl1", when={"bins": 1}),),
+)
+def ghm_r(
+    prediction: Tensor,
+    target: Tensor,
+    *,
+    running_counts: Tensor,
+    mu: Positive = 0.02,
+    bins: PositiveInt = 10,
+    momentum: Decay = 0.0,
+) -> Terms:
+    """asl1 in which every size of gradient has the same say, however common it is.
+
+    Formula:    w (sqrt(r^2 + mu^2) - mu), with r = prediction - target; g = |r| / sqrt(r^2 + mu^2)
+                lies in one of `bins` equal bins of [0, 1]; w = total / (count of g's bin * number
+                of bins that are not empty)
+    Derivative: w r / sqrt(r^2 + mu^2), for the weights carry no gradient
+    Shapes:     prediction [N, ...], target [N, ...] -> [N, ...]
+    Range:      [0, inf)
+    Knobs:
+        mu: about the residual at which the curve turns straight.
+        bins: into how many sizes gradients are sorted.
+        momentum: how much of the earlier batches' counts stays in the counts; 0 counts this batch
+            alone. Empty bins keep their counts.
+    Note:       the running counts begin at 0, so that with momentum the first weights are
+                1 / (1 - momentum) too large, as in the authors' code.
+    Reference:  Li, Liu & Wang, Gradient Harmonized Single-Stage Detector, 2019.
+    """
+    size = torch.abs(prediction - target).detach()
+    slope = size / torch.hypot(size, torch.zeros_like(size) + mu)
+    used = torch.ones_like(size, dtype=torch.bool)
+    weight, counts = harmony(slope, used, running_counts, bins, momentum)
+    return Terms(weight * asl1(prediction, target, mu=mu), state={"running_counts": counts})
