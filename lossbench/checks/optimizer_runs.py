@@ -195,20 +195,26 @@ def run_group(
     entry: Optimizer, knobs: Knobs, params: Tensor, own: Mapping[str, Any] | None = None
 ) -> Tensor:
     """Run the trials of a group together, [trials, ...]; `own` are knobs [trials] of their own."""
-    from torch.utils._pytree import tree_flatten, tree_unflatten
-
     own = own or {}
     if entry.facts.resolved(knobs).scope != "tensor":
         columns = {name: _columns(value) for name, value in own.items()}
         return run(entry, {**knobs, **columns}, params).transpose(0, 1)
-    leaves, tree = tree_flatten(dict(own))
-    mapped = [0 if torch.is_tensor(leaf) else None for leaf in leaves]
 
-    def one(params: Tensor, *values: Any) -> Tensor:
-        return run(entry, {**knobs, **tree_unflatten(list(values), tree)}, params)
+    def one(params: Tensor, values: Knobs) -> Tensor:
+        return run(entry, {**knobs, **values}, params)
 
-    together: Tensor = torch.vmap(one, in_dims=(0, *mapped))(params, *leaves)
+    if not own:
+        together: Tensor = torch.vmap(lambda params: one(params, {}))(params)
+    else:
+        mapped = {name: _mapped(value) for name, value in own.items()}
+        together = torch.vmap(one, in_dims=(0, mapped))(params, dict(own))
     return together
+
+
+def _mapped(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_mapped(part) for part in value)
+    return 0 if torch.is_tensor(value) else None
 
 
 def _columns(value: Any) -> Any:
