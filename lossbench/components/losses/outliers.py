@@ -1,8 +1,6 @@
 """Losses of the residual that let go of outliers: beyond a width, a larger error pulls less."""
 
-from typing import Annotated
-
-from annotated_types import Lt
+from typing import Literal
 
 from lossbench.components.declarations import Identity
 from lossbench.components.vocabulary import Positive
@@ -71,9 +69,7 @@ def geman_mcclure(prediction: Tensor, target: Tensor, *, c: Positive = 1.0) -> T
     derivative=lambda prediction, target, *, c: (
         (prediction - target) / c**2 * torch.exp(-torch.square((prediction - target) / c) / 2)
     ),
-    identities=(
-        Identity("barron_adaptive", when={"c": 2.0}, knobs={"alpha": -float("inf"), "c": 2.0}),
-    ),
+    identities=(Identity("barron_adaptive", when={"c": 2.0}, knobs={"alpha": "-inf", "c": 2.0}),),
 )
 def welsch(prediction: Tensor, target: Tensor, *, c: Positive = 1.0) -> Tensor:
     """Upside-down bell: errors well beyond its width cost 1 and pull no more.
@@ -118,12 +114,14 @@ def tukey_biweight(prediction: Tensor, target: Tensor, *, c: Positive = 4.685) -
     return c**2 / 6 * share * (3 - 3 * share + torch.square(share))
 
 
-def _barron_derivative(prediction: Tensor, target: Tensor, *, alpha: float, c: float) -> Tensor:
+def _barron_derivative(
+    prediction: Tensor, target: Tensor, *, alpha: float | Literal["-inf"], c: float
+) -> Tensor:
     scaled, square = (prediction - target) / c**2, torch.square((prediction - target) / c)
+    if isinstance(alpha, str):
+        return scaled * torch.exp(-square / 2)
     if alpha == 2:
         return scaled
-    if alpha == -float("inf"):
-        return scaled * torch.exp(-square / 2)
     return scaled * (square / abs(alpha - 2) + 1) ** (alpha / 2 - 1)
 
 
@@ -138,17 +136,17 @@ def _barron_derivative(prediction: Tensor, target: Tensor, *, alpha: float, c: f
         Identity("pseudo_huber"),
         Identity("cauchy", when={"alpha": 0.0}),
         Identity("geman_mcclure", when={"alpha": -2.0}),
-        Identity("welsch", when={"alpha": -float("inf")}),
+        Identity("welsch", when={"alpha": "-inf"}),
         Identity("cauchy", when={"alpha": 0.0, "c": 0.25}, knobs={"c": 0.25}),
         Identity("geman_mcclure", when={"alpha": -2.0, "c": 0.25}, knobs={"c": 0.25}),
-        Identity("welsch", when={"alpha": -float("inf"), "c": 0.25}, knobs={"c": 0.25}),
+        Identity("welsch", when={"alpha": "-inf", "c": 0.25}, knobs={"c": 0.25}),
     ),
 )
 def barron_adaptive(
     prediction: Tensor,
     target: Tensor,
     *,
-    alpha: Annotated[float, Lt(float("inf"))] = 1.0,
+    alpha: float | Literal["-inf"] = 1.0,
     c: Positive = 1.0,
 ) -> Tensor:
     """One family from least squares to indifference: `alpha` says how far outliers are trusted.
@@ -169,11 +167,13 @@ def barron_adaptive(
     Reference:  Barron, A General and Adaptive Robust Loss Function, 2019.
     """
     square = torch.square((prediction - target) / c)
+    if isinstance(alpha, str):
+        return -torch.expm1(-square / 2)
     shape = torch.zeros((), dtype=prediction.dtype, device=prediction.device) + alpha
-    width = torch.abs(shape - 2)
-    # In every branch that is not taken, what it divides by is 1, and its gradient finite.
-    limit = (shape == 0) | (shape == 2) | torch.isinf(shape)
-    power, width = torch.where(limit, 1.0, shape), torch.where(limit, 1.0, width)
+    # In the branches that are not taken, what is divided by is 1, and every gradient finite.
+    flat = torch.abs(shape) < torch.finfo(prediction.dtype).eps  # then it is 0 to the last digit
+    power = torch.where(flat, 1.0, shape)
+    width = torch.where(shape == 2, 1.0, torch.abs(shape - 2))
     general = width / power * torch.expm1(power / 2 * torch.log1p(square / width))
-    bounded = torch.where(torch.isinf(shape), -torch.expm1(-square / 2), torch.log1p(square / 2))
-    return torch.where(limit, torch.where(shape == 2, square / 2, bounded), general)
+    limit = torch.where(shape == 2, square / 2, torch.log1p(square / 2))
+    return torch.where(flat | (shape == 2), limit, general)
