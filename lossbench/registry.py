@@ -27,9 +27,8 @@ from lossbench.components.declarations import (
     LossFacts,
     MetricFacts,
     NetworkFacts,
-    OptimizerFacts,
-    ScheduleFacts,
 )
+from lossbench.components.rules import OptimizerFacts, ScheduleFacts
 from lossbench.errors import UnknownNameError, UsageError
 
 Facts = TypeVar("Facts")

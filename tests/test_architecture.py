@@ -32,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "lazy", "_version", "components"),
     ("components.vocabulary", "components.samples"),
     ("components.declarations",),
+    ("components.rules",),
     ("components.boxes", "components.modules", "components.noise", "registry", "config.spec"),
     (*KINDS, "kernels", "training.events"),
     ("plugins",),
@@ -46,7 +47,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 
 WORDS = frozenset(
     {"errors", "lazy", "registry"}
-    | {f"components.{name}" for name in ("vocabulary", "samples", "declarations")}
+    | {f"components.{name}" for name in ("vocabulary", "samples", "declarations", "rules")}
     | {f"components.{name}" for name in ("boxes", "modules", "noise")}
 )
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from lossbench.checks.contracts import SkippedError
-from lossbench.components.declarations import OptimizerFacts, State
+from lossbench.components.rules import OptimizerFacts, State
 from lossbench.components.samples import Draw
 from lossbench.components.vocabulary import Applied, Nested
 from lossbench.lazy import Tensor, torch

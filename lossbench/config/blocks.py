@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lossbench import plugins
-from lossbench.components.declarations import OptimizerFacts, ScheduleFacts
+from lossbench.components.rules import OptimizerFacts, ScheduleFacts
 from lossbench.components.vocabulary import Applied, FilePath, Nested
 from lossbench.config.annotations import allows_none, describe, is_function, mark, members, show
 from lossbench.config.defaults import EXAMPLES

@@ -29,9 +29,8 @@ from lossbench.components.declarations import (
     LossFacts,
     MetricFacts,
     NetworkFacts,
-    OptimizerFacts,
-    ScheduleFacts,
 )
+from lossbench.components.rules import OptimizerFacts, ScheduleFacts
 from lossbench.components.vocabulary import NATURAL, Data, Samples, Target
 from lossbench.errors import UnknownNameError, UsageError
 from lossbench.lazy import np

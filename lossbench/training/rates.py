@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossbench.components.declarations import ScheduleFacts
+from lossbench.components.rules import ScheduleFacts
 from lossbench.components.vocabulary import Applied
 
 Array = np.ndarray[Any, Any]

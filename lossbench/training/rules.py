@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from lossbench.components.declarations import OptimizerFacts
+from lossbench.components.rules import OptimizerFacts
 from lossbench.components.vocabulary import Applied
 from lossbench.training.knobs import Rate, masked, merged, no_decay, with_momentum, without_rate
 from lossbench.training.stack import Layout

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from lossbench.components.declarations import OptimizerFacts
+from lossbench.components.rules import OptimizerFacts
 from lossbench.components.vocabulary import Applied, is_off
 from lossbench.training.kernel_rule import KernelPiece
 from lossbench.training.knobs import Rate, masked, merged, merged_value

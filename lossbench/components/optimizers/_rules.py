@@ -9,7 +9,7 @@ Nothing here writes into what it is given.
 import math
 from typing import TYPE_CHECKING, Any
 
-from lossbench.components.declarations import State
+from lossbench.components.rules import State
 from lossbench.components.vocabulary import Applied, is_off
 from lossbench.errors import UsageError
 from lossbench.lazy import Tensor, torch

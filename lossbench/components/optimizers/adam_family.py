@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from lossbench.components.declarations import State, zeros
 from lossbench.components.optimizers._rules import (
     Step,
     average,
@@ -17,6 +16,7 @@ from lossbench.components.optimizers._rules import (
     rectified,
     shrink,
 )
+from lossbench.components.rules import State, zeros
 from lossbench.components.vocabulary import Decay, NonNegative, Positive
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer

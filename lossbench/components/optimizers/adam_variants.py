@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from lossbench.components.declarations import Identity, State, zeros
+from lossbench.components.declarations import Identity
 from lossbench.components.optimizers._rules import (
     Scalar,
     Step,
@@ -20,6 +20,7 @@ from lossbench.components.optimizers._rules import (
     rectified,
     shrink,
 )
+from lossbench.components.rules import State, zeros
 from lossbench.components.vocabulary import Decay, NonNegative, Positive, PositiveInt, is_off
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer

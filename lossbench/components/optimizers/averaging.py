@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any
 
-from lossbench.components.declarations import State
 from lossbench.components.optimizers._rules import (
     Scalar,
     Step,
@@ -16,6 +15,7 @@ from lossbench.components.optimizers._rules import (
     per_trial,
     plus,
 )
+from lossbench.components.rules import State
 from lossbench.components.vocabulary import (
     Nested,
     NonNegative,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lossbench.components.declarations import Identity, State, zeros
+from lossbench.components.declarations import Identity
 from lossbench.components.optimizers._rules import (
     Scalar,
     Step,
@@ -17,6 +17,7 @@ from lossbench.components.optimizers._rules import (
 )
 from lossbench.components.optimizers.adam_family import adamw
 from lossbench.components.optimizers.momentum import sgd
+from lossbench.components.rules import State, zeros
 from lossbench.components.vocabulary import Decay, NonNegative, is_off
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer

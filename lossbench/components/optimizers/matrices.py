@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Lt
 
-from lossbench.components.declarations import State
 from lossbench.components.optimizers._rules import (
     Scalar,
     Step,
@@ -19,6 +18,7 @@ from lossbench.components.optimizers._rules import (
     shrink,
     smaller,
 )
+from lossbench.components.rules import State
 from lossbench.components.vocabulary import Nested, NonNegative
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer

@@ -1,6 +1,6 @@
 """Momentum in other mixtures: several at once, or with a share of the plain gradient."""
 
-from lossbench.components.declarations import Identity, State, zeros
+from lossbench.components.declarations import Identity
 from lossbench.components.optimizers._rules import (
     Step,
     average,
@@ -12,6 +12,7 @@ from lossbench.components.optimizers._rules import (
     plus_ratio,
     shrink,
 )
+from lossbench.components.rules import State, zeros
 from lossbench.components.vocabulary import Decay, NonNegative, Probability
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer

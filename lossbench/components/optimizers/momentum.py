@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lossbench.components.declarations import State
 from lossbench.components.optimizers._rules import Step, at_first, gradient, plain, plus
+from lossbench.components.rules import State
 from lossbench.components.vocabulary import NonNegative, is_off
 from lossbench.errors import UsageError
 from lossbench.lazy import Tensor, torch

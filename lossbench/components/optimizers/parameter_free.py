@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from annotated_types import Ge
 
-from lossbench.components.declarations import State, zeros
 from lossbench.components.optimizers._rules import (
     Scalar,
     Step,
@@ -19,6 +18,7 @@ from lossbench.components.optimizers._rules import (
     plus_ratio,
     shrink,
 )
+from lossbench.components.rules import State, zeros
 from lossbench.components.vocabulary import Decay, NonNegative, Positive
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from lossbench.components.declarations import State, zeros
 from lossbench.components.optimizers._rules import (
     Scalar,
     Step,
@@ -15,6 +14,7 @@ from lossbench.components.optimizers._rules import (
     plus,
     shrink,
 )
+from lossbench.components.rules import State, zeros
 from lossbench.components.vocabulary import Decay, NonNegative, Positive, PositiveInt
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from annotated_types import Gt, Lt
 
-from lossbench.components.declarations import State, zeros
 from lossbench.components.optimizers._rules import (
     Scalar,
     Step,
@@ -17,6 +16,7 @@ from lossbench.components.optimizers._rules import (
     plus,
     smaller,
 )
+from lossbench.components.rules import State, zeros
 from lossbench.components.vocabulary import Decay, NonNegative, NonNegativeInt
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer

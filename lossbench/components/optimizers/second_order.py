@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from lossbench.components.declarations import State
 from lossbench.components.optimizers._rules import Step
+from lossbench.components.rules import State
 from lossbench.components.vocabulary import NonNegative, PositiveInt
 from lossbench.errors import UsageError
 from lossbench.lazy import Tensor

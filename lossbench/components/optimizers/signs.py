@@ -1,7 +1,8 @@
 """Rules that look at the sign of a direction only: every weight moves by the same amount."""
 
-from lossbench.components.declarations import Identity, State, zeros
+from lossbench.components.declarations import Identity
 from lossbench.components.optimizers._rules import Step, average, gradient, plus, shrink
+from lossbench.components.rules import State, zeros
 from lossbench.components.vocabulary import Decay, NonNegative
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from lossbench.components.declarations import State
 from lossbench.components.optimizers._rules import (
     Step,
     applied,
@@ -13,6 +12,7 @@ from lossbench.components.optimizers._rules import (
     plus,
     shrink,
 )
+from lossbench.components.rules import State
 from lossbench.components.vocabulary import Nested, NonNegative, PositiveInt, Probability
 from lossbench.errors import UsageError
 from lossbench.lazy import Tensor, torch

@@ -3,7 +3,7 @@
 import math
 from typing import Any, Literal
 
-from lossbench.components.declarations import State
+from lossbench.components.rules import State
 from lossbench.components.schedules._clock import Number
 from lossbench.components.vocabulary import Decay, NonNegative, NonNegativeInt
 from lossbench.lazy import Tensor, torch
