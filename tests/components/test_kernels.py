@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from component_cases import generator
 
+from lossbench.components.samples import Draw
 from lossbench.components.vocabulary import Terms
 from lossbench.errors import UnknownNameError, UsageError
 from lossbench.kernels import (
@@ -19,7 +19,7 @@ from lossbench.kernels import (
 )
 from lossbench.registry import activation, loss
 
-X = torch.randn(6, 4, generator=generator())
+X = Draw().normal(6, 4)
 LABELS = torch.tensor([0, 3, 1, 2, 2, 1])
 
 

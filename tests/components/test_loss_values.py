@@ -10,11 +10,12 @@ import scipy.stats
 import sklearn.metrics
 import torch
 import torch.nn.functional as F
-from component_cases import CLASSES, SAMPLES, generator, loss_inputs, targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lossbench.checks.loss_inputs import draw_inputs
+from lossbench.components.samples import CLASSES, ROWS, Draw
 from lossbench.errors import UsageError
 from lossbench.kernels import loss_function, reduce
 from lossbench.registry import loss
@@ -170,16 +171,16 @@ def test_variance_below_the_bound_still_learns() -> None:
     assert torch.autograd.grad(value, variance)[0].item() == pytest.approx(-0.5e12, rel=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(SAMPLES, 1), (SAMPLES,)], ids=str)
+@pytest.mark.parametrize("shape", [(ROWS, 1), (ROWS,)], ids=str)
 def test_one_variance_per_sample(shape: tuple[int, ...]) -> None:
-    x, y = torch.randn(2, SAMPLES, 3, generator=generator())
-    variance = torch.rand(shape, generator=generator()) + 0.1
+    draw = Draw()
+    x, y, variance = draw.normal(ROWS, 3), draw.normal(ROWS, 3), draw.uniform(*shape) + 0.1
     expected = F.gaussian_nll_loss(x, y, variance)
     torch.testing.assert_close(formula("gaussian_nll", x, y, variance=variance), expected)
 
 
 def test_list_of_labels_ends_at_the_first_minus_one() -> None:
-    x = torch.randn(1, 5, generator=generator())
+    x = Draw().normal(1, 5)
     for listed in ([3, 0, -1, 1, -1], [-1, 2, 3, 0, 1], [2, 2, 1, -1, 0], [4, 3, 2, 1, 0]):
         y = torch.tensor([listed])
         expected = F.multilabel_margin_loss(x, y)
@@ -189,8 +190,8 @@ def test_list_of_labels_ends_at_the_first_minus_one() -> None:
 @pytest.mark.parametrize("name", ["cross_entropy", "nll", "multi_margin", "multilabel_margin"])
 def test_a_single_sample_without_batch(name: str) -> None:
     entry = loss[name]
-    x = torch.randn(1, CLASSES, generator=generator()).log_softmax(1)
-    y = targets(entry.facts.encodings[0], (1, CLASSES), torch.float32, {})
+    x = Draw().normal(1, CLASSES).log_softmax(1)
+    y = Draw(seed=7).target(entry.facts.encodings[0], (1, CLASSES))
     one = loss_function(entry, {}, "formula")(x[0], y[0]).total()
     torch.testing.assert_close(one, loss_function(entry, {}, "formula")(x, y).total())
 
@@ -208,7 +209,7 @@ def test_all_samples_ignored_has_no_mean() -> None:
 @pytest.mark.parametrize("name", ["cross_entropy", "nll", "multi_margin", "multilabel_soft_margin"])
 def test_class_weights_that_do_not_fit(name: str, impl: str) -> None:
     entry = loss[name]
-    inputs = loss_inputs(entry, {}, entry.facts.encodings[0], torch.float32)["random"]
+    inputs = draw_inputs(entry, {}, entry.facts.encodings[0], torch.float32)
     with pytest.raises(UsageError, match=f"weight has 2 values, but there are {CLASSES} classes"):
         loss_function(entry, {"weight": (1.0, 2.0)}, impl)(*inputs.values())
 
