@@ -93,18 +93,22 @@ def activation_matrix(entry: Entry[Any], params: Mapping[str, Any], label: str) 
 
 
 def _along(kinks: Sequence[float], low: float = -SPAN, high: float = SPAN) -> Tensor:
-    """Return places along x: both sides of each kink among them, and a gap between the two."""
-    low, high = min([low, *(kink - 1.5 for kink in kinks)]), max([high, *(k + 1.5 for k in kinks)])
-    places = torch.linspace(low, high, POINTS, dtype=torch.float64)
-    beside = torch.tensor(
-        [side for kink in kinks for side in (kink - BESIDE, math.nan, kink + BESIDE)],
-        dtype=torch.float64,
-    )
-    order = torch.cat([places, beside.nan_to_num(0.0)])
-    at = torch.tensor([kink for kink in kinks for _ in range(3)], dtype=torch.float64)
-    keys = torch.cat([places, torch.where(beside.isnan(), at, beside)]).argsort(stable=True)
-    gaps = torch.cat([torch.zeros(len(places), dtype=torch.bool), beside.isnan()])
-    return torch.where(gaps[keys], math.nan, order[keys])
+    """Return places along x, with both sides of each kink and a gap between the two.
+
+    A kink far beyond the usual span is left out: reaching it would squeeze all the rest.
+    """
+    near = [kink for kink in kinks if low - SPAN <= kink <= high + SPAN]
+    low, high = min([low, *(k - 1.5 for k in near)]), max([high, *(k + 1.5 for k in near)])
+    places = [float(x) for x in torch.linspace(low, high, POINTS, dtype=torch.float64)]
+    # Each place with what it is sorted by: the gap lies at the kink, where no other place may be.
+    keyed = [(x, x) for x in places if all(abs(x - kink) > BESIDE for kink in near)]
+    for kink in near:
+        keyed += [(kink - BESIDE, kink - BESIDE), (kink, math.nan), (kink + BESIDE, kink + BESIDE)]
+    return torch.tensor([x for _, x in sorted(keyed, key=_first)], dtype=torch.float64)
+
+
+def _first(pair: tuple[float, float]) -> float:
+    return pair[0]
 
 
 def _with_slope(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
