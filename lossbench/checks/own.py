@@ -20,7 +20,9 @@ from lossbench.plugins import load
 from lossbench.plugins.syntax import Definition, define, offered
 from lossbench.registry import Entry
 
-DECLARED = ("documentation", "bounds", "symmetry", "perfection", "kinks", "identities")
+DECLARED = (
+    "documentation", "bounds", "symmetry", "perfection", "kinks", "identities", "length",
+)  # fmt: skip
 """Contracts about what a component declares: they do not apply to one that declares nothing."""
 
 ADVICE = ("documentation", "derivative", "bounds")

@@ -30,8 +30,15 @@ SYNONYMS = (
     ("weight_decay", "wd"),
     ("label_smoothing", "smoothing"),
     ("class_counts", "counts", "samples_per_class", "cls_num_list"),
-    ("total_steps", "num_training_steps", "total_iters"),
-    ("warmup_steps", "num_warmup_steps"),
+    ("total_steps", "num_training_steps", "total_iters", "t_max", "T_max"),
+    ("warmup_steps", "num_warmup_steps", "warmup", "warmup_iters"),
+    ("stable_steps", "num_stable_steps"),
+    ("decay_steps", "num_decay_steps"),
+    ("decay_type", "cooldown_type"),
+    ("swa_lr", "lr_swa"),
+    ("init_lr", "lr_init", "warmup_start_lr"),
+    ("max_lr", "lr_max", "peak_lr"),
+    ("min_lr", "lr_min", "eta_min", "lr_end"),
     ("schedules", "schedulers"),
 )
 """Names that mean the same: a knob that is not found under one is looked for under the others."""
