@@ -113,13 +113,18 @@ def suits(knobs: Mapping[str, Any], encoding: str | None) -> bool:
     return not (encoding == "distribution" and knobs.get("ignore_index", -1) >= 0)
 
 
+def players_of(entry: Loss) -> tuple[dict[str, Any], ...]:
+    """Return what each player's call adds to the inputs; nothing where there are none."""
+    return tuple({"part": part} for part in entry.facts.parts) or ({},)
+
+
 def each_case(entry: Loss) -> Iterator[tuple[dict[str, Any], str | None, dict[str, Any]]]:
     """Give the knobs, the encoding, and the player, of everything that is to be tried."""
     for encoding in encodings_of(entry):
         for knobs in each_knob_varied(entry):
             if suits(knobs, encoding):
-                for part in entry.facts.parts or (None,):
-                    yield knobs, encoding, {} if part is None else {"part": part}
+                for part in players_of(entry):
+                    yield knobs, encoding, part
 
 
 def terms_of(entry: Loss, knobs: Mapping[str, Any], inputs: Inputs, impl: str = "formula") -> Terms:

@@ -1,5 +1,6 @@
 """What every loss promises: its kernel, its gradient, its range, and what it declares of itself."""
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from lossbench.checks.loss_inputs import (
     each_case,
     encodings_of,
     leaves_of,
+    players_of,
     suits,
     terms_of,
     value_and_gradients,
@@ -288,9 +290,9 @@ def identities(entry: Loss) -> None:
         other = loss.find(claim.other)
         mine = {**first_knobs(entry), **claim.when}
         theirs = {**first_knobs(other), **claim.knobs}
-        for encoding in encodings_of(entry):
+        for encoding, part in itertools.product(encodings_of(entry), players_of(entry)):
             for sort in SORTS:
-                inputs = draw_inputs(entry, mine, encoding, torch.float64, sort)
+                inputs = draw_inputs(entry, mine, encoding, torch.float64, sort) | part
                 shared = {n: v for n, v in inputs.items() if n not in entry.facts.state}
                 got = reduce(terms_of(entry, mine, inputs), "mean")
                 wanted = reduce(terms_of(other, theirs, _for(other, shared)), "mean")
@@ -313,10 +315,10 @@ def _for(entry: Loss, inputs: Inputs) -> Inputs:
 @contract("loss")
 def trials(entry: Loss) -> None:
     """Under `vmap`, with a value of its own for each float knob, a trial is as alone."""
-    for encoding in encodings_of(entry):
+    for encoding, part in itertools.product(encodings_of(entry), players_of(entry)):
         base = first_knobs(entry)
         sorts: tuple[Sort, ...] = ("random", "constant", "boundary")
-        each = [draw_inputs(entry, base, encoding, torch.float32, sort) for sort in sorts]
+        each = [draw_inputs(entry, base, encoding, torch.float32, sort) | part for sort in sorts]
         stacked = {
             name: torch.stack([inputs[name] for inputs in each])
             for name, value in each[0].items()
@@ -383,9 +385,10 @@ def dtype(entry: Loss) -> None:
 def nan(entry: Loss) -> None:
     """A prediction that is not a number stays visible in the value."""
     knobs = first_knobs(entry)
-    for encoding in encodings_of(entry):
-        inputs = draw_inputs(entry, knobs, encoding, torch.float32)
-        name = leaves_of(entry, inputs)[0]
+    for encoding, part in itertools.product(encodings_of(entry), players_of(entry)):
+        inputs = draw_inputs(entry, knobs, encoding, torch.float32) | part
+        # A player may not look at what the other one sees: its fakes it always sees.
+        name = "d_fake" if part and "d_fake" in inputs else leaves_of(entry, inputs)[0]
         broken = {**inputs, name: torch.full_like(inputs[name], math.nan)}
         total = terms_of(entry, knobs, broken).total()
         if not bool(total.isnan()):
