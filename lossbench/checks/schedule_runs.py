@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lossbench.checks.contracts import SkippedError
+from lossbench.checks.contracts import BrokenError, SkippedError
 from lossbench.checks.knobs import values_of
 from lossbench.components.rules import ScheduleFacts
 from lossbench.components.vocabulary import Applied, Nested
@@ -75,8 +75,18 @@ def said(knobs: Mapping[str, Any], entry: Schedule) -> str:
 def rates(
     entry: Schedule, knobs: Mapping[str, Any], steps: Any, total: Any, base: Any = BASE
 ) -> Tensor:
-    """Return the rates of a formula in float64."""
-    return torch.as_tensor(entry.function(base, steps, total, **knobs), dtype=torch.float64)
+    """Return the rates of a formula in float64.
+
+    Raises BrokenError where it can say the rate of one step, but not of many at once.
+    """
+    try:
+        found = entry.function(base, steps, total, **knobs)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if not isinstance(steps, torch.Tensor):
+            raise
+        first = str(error).strip().partition("\n")[0]
+        raise BrokenError(f"it cannot take many steps at once, as a tensor: {first}") from None
+    return torch.as_tensor(found, dtype=torch.float64)
 
 
 def clock(count: int) -> Tensor:

@@ -120,11 +120,7 @@ def steps(entry: Schedule) -> None:
     total = TOTALS[0]
     for knobs in examples(entry):
         about = said(knobs, entry)
-        try:
-            together = rates(entry, knobs, clock(total), total).expand(total)
-        except (TypeError, ValueError, RuntimeError) as error:
-            first = str(error).strip().partition("\n")[0]
-            raise BrokenError(f"it cannot take many steps at once, as a tensor: {first}") from None
+        together = rates(entry, knobs, clock(total), total).expand(total)
         for step in range(total):
             alone = rates(entry, knobs, step, total)
             words = f"the rate of step {step} alone{about}"

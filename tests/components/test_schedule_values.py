@@ -5,11 +5,14 @@ to two or three digits), those of pytorch_optimizer likewise of its tests.
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from lossbench.checks.all import check_contract
+from lossbench.checks.own import check_own, own_components
 from lossbench.evaluate.arguments import knobs_from
 from lossbench.evaluate.steps import rates
 from lossbench.registry import schedule
@@ -196,8 +199,38 @@ def _early(base: Any, step: Any, total: Any = None, *, gamma: float = 0.5) -> An
 def test_contracts_say_what_is_wrong(
     function: Any, facts: dict[str, Any], contract: str, said: str
 ) -> None:
-    from lossbench.checks.all import check_contract
-
     finding = check_contract(schedule.entry(function, **facts), contract)
     assert finding.verdict == "failed", finding
     assert said in finding.words
+
+
+OWN = '''
+import math
+from lossbench.registry import schedule
+
+@schedule(unit="step")
+def waves(base, step, total):
+    """Falls in half a wave.
+
+    Formula:    b (1 + cos(pi t / n)) / 2
+    Reference:  nobody.
+    """
+    return base * (1 + math.cos(math.pi * step / total)) / 2
+
+def undeclared(base, step, total, *, power=2.0):
+    return base * (1 - step / (total + 60)) ** power
+'''
+
+
+def test_ones_own_schedule_is_held_to_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    waves, undeclared = own_components(file)
+    findings = {finding.contract: finding for finding in check_own(waves)}
+    assert findings["kernel"].verdict == "skipped"
+    for contract in ("positive", "steps", "trials", "length"):
+        assert "many steps at once" in findings[contract].words
+    # What declares nothing is not asked whether it depends on the length of the run.
+    verdicts = {finding.contract: finding.verdict for finding in check_own(undeclared)}
+    assert set(verdicts) == {"kernel", "positive", "steps", "trials"}
+    assert {verdicts[name] for name in ("positive", "steps", "trials")} == {"passed"}
