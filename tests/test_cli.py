@@ -541,7 +541,7 @@ def test_every_problem_of_a_config_is_printed_with_its_place(call: Call) -> None
     assert lines[0] == "error: 2 problems in the config"
     assert lines[1].startswith("bad.yaml:1:10: ")
     assert "[red]x[/red]" in lines[1]  # a name is no markup
-    assert "did you mean mse?" in result.err
+    assert "did you mean mse" in result.err
     problems = call("validate", "bad.yaml", "--json").document["error"]["problems"]
     assert [(problem["line"], problem["column"]) for problem in problems] == [(1, 10), (2, 7)]
 

@@ -26,8 +26,8 @@ WIDE, PLAIN_WIDTH = 70, 80
 TRAIN, CONFIG, CATALOGUE, RUNS = "Train", "Config", "Components", "Runs and pictures"
 
 ORDER = (
-    "train", "compare", "predict", "init", "validate", "schema", "list", "show", "check", "runs",
-    "plot", "export",
+    "train", "compare", "predict", "init", "validate", "schema", "list", "show", "eval", "check",
+    "new", "runs", "plot", "export",
 )  # fmt: skip
 """Commands in the order in which a newcomer needs them; any other comes behind these."""
 

@@ -33,7 +33,7 @@ def check(
         bool, typer.Option("--strict", help="With --cases: what is skipped counts as failed.")
     ] = False,
 ) -> int:
-    """Hold components to what they promise: formula, kernel, gradient, range, trials.
+    """Hold components to what they promise, or to your numbers.
 
     The exit code is 1 where a check fails.
     """

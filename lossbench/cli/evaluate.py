@@ -46,7 +46,7 @@ def evaluate(
     ] = None,
     impl: Annotated[str, typer.Option(help="auto, formula or kernel.")] = "auto",
 ) -> None:
-    """Compute a component on your own numbers: value, gradient, derivative, Jacobian.
+    """Compute a component on your own numbers, with its gradient.
 
     lossbench eval huber --input '[0.2, 3]' --target '[0, 0]' --set delta=0.5
     """

@@ -30,7 +30,7 @@ def new(
     file: Annotated[Path, typer.Argument(help="The Python file to write: my_loss.py.")],
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> None:
-    """Write a commented component of your own, and a config that trains with it."""
+    """Write a template of a component of your own, with a config."""
     from lossbench.plugins.templates import template
 
     written = template(kind, file)

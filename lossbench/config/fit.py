@@ -127,7 +127,7 @@ def _takes(facts: LossFacts, kind: TargetKind) -> bool:
 def _check_loss(dataset: Read, kind: TargetKind, loss: Read, problems: Problems) -> None:
     if _takes(loss.entry.facts, kind):
         return
-    fitting = f"losses that fit: {closest(loss.entry.name, fitting_losses(kind))}"
+    fitting = f"losses that fit: {_some(fitting_losses(kind))}"
     if loss.entry.facts.inputs:
         problems.add(
             loss.node.place,
@@ -243,6 +243,13 @@ def _check_name(
     if unlisted in metrics and f"validation/{unlisted}" not in recorded:
         hint = f"add it to the metrics: metrics: [{unlisted}]"
     problems.add(place, f"{label}: '{name}' is not recorded by this run", hint)
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return names of losses in a line: those that torch ships first, for they are best known."""
+    ordered = sorted(names, key=lambda name: (losses[name].kernel is None, name))
+    more = f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else ""
+    return (", ".join(ordered[:SHOWN]) + more) or "none"
 
 
 def closest(given: str, names: Iterable[str]) -> str:
