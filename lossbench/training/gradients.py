@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
+from lossbench.training.convolutions import Quick
 from lossbench.training.lanes import LanesGraph, NotInLanesError
 from lossbench.training.model import Model
 from lossbench.training.stack import Given
@@ -83,7 +84,7 @@ class Gradients:
         return self.graphs[rows.shape[0], rows.shape[1]](given, split, rows)
 
     def _eager(self, given: Given, split: Split, rows: Tensor) -> tuple[Tensor, ...]:
-        return self._compute(*_tensors(given, split, rows))
+        return self._quick(*_tensors(given, split, rows))
 
     def _traced(self, given: Given, split: Split, size: int) -> Graph | None:
         """Trace the computation, holding it against eager `vmap` on two batches."""
@@ -94,7 +95,7 @@ class Gradients:
         except (NotTraceableError, NotInLanesError):
             pass  # the common case: larger networks keep the trials first
         try:
-            return _TrialsFirst(trace(self._compute, examples))
+            return _TrialsFirst(trace(self._quick, examples, self._compute))
         except NotTraceableError as error:
             self.note = f"untraced, eager vmap ({error})"
             return None
@@ -120,8 +121,13 @@ class Gradients:
                 same(self._compute(*example), found)
         return lanes
 
+    def _quick(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Compute the same, with convolutions made for many trials: this is what is traced."""
+        with Quick():
+            return self._compute(*tensors)
+
     def _compute(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Compute what one batch gives all trials, eagerly: this is what is traced."""
+        """Compute what one batch gives all trials, eagerly."""
         count = len(self._names)
 
         def terms(params: Sequence[Tensor], *others: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,8 +22,12 @@ class NotTraceableError(Exception):
     """The function cannot be recorded, or its record does not give what the function gives."""
 
 
-def trace(function: Function, batches: Sequence[Sequence[Tensor]]) -> Function:
+def trace(
+    function: Function, batches: Sequence[Sequence[Tensor]], reference: Function | None = None
+) -> Function:
     """Return a replay of `function`, checked on every one of `batches` (the first is traced).
+
+    It is held against `reference`, another way to compute the same, or the function itself.
 
     `function` takes tensors and returns tensors, and may change some of its inputs in place
     (running statistics); the check compares those too.
@@ -32,7 +36,7 @@ def trace(function: Function, batches: Sequence[Sequence[Tensor]]) -> Function:
     recorded = record(function, batches[0])
     tidy(recorded)
     for batch in batches:
-        _check(function, recorded.forward, batch)
+        _check(reference or function, recorded.forward, batch)
     replay: Function = recorded.forward
     return replay
 
