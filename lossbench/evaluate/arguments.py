@@ -10,53 +10,22 @@ from typing import Any
 from lossbench.components.vocabulary import Applied, Nested
 from lossbench.config.annotations import mark, show
 from lossbench.errors import UnknownNameError, UsageError
+from lossbench.evaluate.names import BOTH, MEMBERS, SPOKEN, find_input, find_name
 from lossbench.functional import check_knobs
 from lossbench.kernels import fill, is_matrix, is_vector
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import Entry, registry_of
 
-SYNONYMS = (
-    ("alpha", "a"),
-    ("beta", "b"),
-    ("gamma", "g"),
-    ("eps", "epsilon", "e"),
-    ("margin", "m"),
-    ("scale", "s"),
-    ("temperature", "tau", "t", "T"),
-    ("lambd", "lam", "lambda", "l"),
-    ("delta", "d"),
-    ("quantile", "q"),
-    ("lr", "learning_rate", "base_lr"),
-    ("weight_decay", "wd"),
-    ("label_smoothing", "smoothing"),
-    ("class_counts", "counts", "samples_per_class", "cls_num_list"),
-    ("total_steps", "num_training_steps", "total_iters", "t_max", "T_max"),
-    ("warmup_steps", "num_warmup_steps", "warmup", "warmup_iters"),
-    ("stable_steps", "num_stable_steps"),
-    ("decay_steps", "num_decay_steps"),
-    ("decay_type", "cooldown_type"),
-    ("swa_lr", "lr_swa"),
-    ("init_lr", "lr_init", "warmup_start_lr"),
-    ("max_lr", "lr_max", "peak_lr"),
-    ("min_lr", "lr_min", "eta_min", "lr_end"),
-    ("schedules", "schedulers"),
-)
-"""Names that mean the same: a knob that is not found under one is looked for under the others."""
-
-FIRST = ("input", "x", "prediction", "predictions", "y_pred", "logits", "probs", "scores", "output")
+FIRST = ("input", "x", "prediction", "predictions", "y_pred", "logits", "probs", "scores", "output",
+    "query",
+)  # fmt: skip
 SECOND = ("target", "targets", "y", "y_true", "labels", "label")
 """What people call a prediction, and what they call a target."""
 
 
 def find_knob(entry: Entry[Any], name: str) -> str | None:
     """Return the name of the knob that a user means, none where there is none."""
-    known = {knob.name for knob in entry.knobs}
-    if name in known:
-        return name
-    for group in SYNONYMS:
-        if name in group:
-            return next((other for other in group if other in known), None)
-    return None
+    return find_name(name, [knob.name for knob in entry.knobs], entry.name)
 
 
 def knobs_from(entry: Entry[Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,10 +34,12 @@ def knobs_from(entry: Entry[Any], given: Mapping[str, Any]) -> dict[str, Any]:
     Raises UnknownNameError for a name that is no knob, UsageError for a value outside its range.
     """
     knobs: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in _one_by_one(entry, given).items():
         found = find_knob(entry, name)
         if found is None:
             raise UnknownNameError(f"knob of {entry.name}", name, (k.name for k in entry.knobs))
+        if found in knobs:
+            raise UsageError(f"{entry.name}: {found} is given twice, once as {name}")
         knobs[found] = _value(entry, found, value)
     plain = {k: v for k, v in knobs.items() if mark(entry.knob(k).annotation, Nested) is None}
     whole = {**{k.name: k.default for k in entry.knobs}, **plain}
@@ -80,8 +51,29 @@ def knobs_from(entry: Entry[Any], given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _nested(entry, name, value) for name, value in filled.items()}
 
 
+def _one_by_one(entry: Entry[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is given by single knobs: two that share a number, and tuples put together."""
+    known = {knob.name: knob.default for knob in entry.knobs}
+    single: dict[str, Any] = {}
+    for name, value in given.items():
+        tuple_name, index = MEMBERS.get(name, ("", 0))
+        if name in known or (name not in BOTH and name not in MEMBERS):
+            single[name] = value
+        elif name in BOTH and set(BOTH[name]) <= set(known):
+            single |= dict.fromkeys(BOTH[name], value)
+        elif isinstance(known.get(tuple_name), tuple) and index < len(known[tuple_name]):
+            members = list(single.get(tuple_name, given.get(tuple_name, known[tuple_name])))
+            members[index] = value
+            single[tuple_name] = tuple(members)
+        else:
+            single[name] = value
+    return single
+
+
 def _value(entry: Entry[Any], name: str, value: Any) -> Any:
     """Return a value as the knob's annotation wants it: tuples for lists, floats for 1."""
+    if isinstance(value, int):
+        value = SPOKEN.get(name, {}).get(value, value)
     if isinstance(value, list):
         value = tuple(_value(entry, name, item) for item in value)
         knob = entry.knob(name)
@@ -166,6 +158,8 @@ def place_inputs(
     left: dict[str, Any] = {}
     for name, value in given.items():
         target = name if name in names else more(name)
+        if target is None and (meant := find_input(name, names)) not in (None, *given):
+            target = meant
         if target is None and names and name in FIRST and names[0] not in given:
             target = names[0]
         if target is None and len(names) > 1 and name in SECOND and names[1] not in given:

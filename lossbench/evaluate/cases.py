@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from lossbench.errors import LossbenchError, UnknownNameError, UsageError
 from lossbench.evaluate import functions, losses, steps
-from lossbench.evaluate.arguments import FIRST, floats, number_tensor
+from lossbench.evaluate.arguments import FIRST, floats, listed, number_tensor
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import Entry, registry_of
 
@@ -166,7 +166,7 @@ def compute(kind: str, record: Mapping[str, Any]) -> Tensor:
     """
     entry = find(kind, record["component"])
     params, inputs = dict(record.get("params") or {}), dict(record.get("inputs") or {})
-    return _COMPUTE[kind](entry, params, inputs, record).detach()
+    return _COMPUTE[entry.kind](entry, params, inputs, record).detach()
 
 
 def find(kind: str, name: str) -> Entry[Any]:
@@ -175,11 +175,14 @@ def find(kind: str, name: str) -> Entry[Any]:
     Raises SkippedCaseError naming the nearest one where there is none.
     """
     try:
-        entry = registry_of(kind).find(name)
+        entry = registry_of(kind).find(name.removeprefix("get_"))
     except UnknownNameError as error:
         raise SkippedCaseError(f"{error.message}: {error.hint}") from None
     except UsageError as error:
-        raise SkippedCaseError(error.message) from None
+        # An activation that holds layers of its own is found among the layers.
+        if kind != "activation" or name not in registry_of("layer"):
+            raise SkippedCaseError(error.message) from None
+        entry = registry_of("layer")[name]
     python_only = getattr(entry.facts, "python_only", None)
     if python_only:
         raise SkippedCaseError(f"{entry.name} can be called from Python only: {python_only}")
@@ -198,25 +201,41 @@ def _activation(
 ) -> Tensor:
     if entry.facts.random and not entry.facts.parameters and params.pop("training", False):
         raise SkippedCaseError(f"{entry.name} draws random numbers in training")
-    weights = {name: inputs.pop(name) for name in list(inputs) if name in entry.facts.parameters}
-    return functions.activation_call(entry, {**params, **weights})(_x(inputs, entry.name))
+    x = _x(inputs, entry.name)
+    weights = {name: value for name, value in inputs.items() if name not in FIRST}
+    if len(inputs) == 1:
+        weights = {}  # whatever it is called, it is x
+    unknown = [name for name in weights if functions.find_learned(entry, name) is None]
+    if unknown:
+        raise UsageError(f"{entry.name} takes x, and no {listed(unknown)}")
+    return functions.activation_call(entry, {**params, **weights})(x)
 
 
 def _layer(
     entry: Entry[Any], params: dict[str, Any], inputs: dict[str, Any], _: Mapping[str, Any]
 ) -> Tensor:
-    if entry.facts.noisy and params.get("training"):
+    if entry.facts.noisy and params.get("training") and params.get("p") not in (0, 1):
         raise SkippedCaseError(f"{entry.name} draws random numbers in training")
     x = _x(inputs, entry.name)
     rest = {name: value for name, value in inputs.items() if name not in FIRST}
+    if entry.name == "multihead_attention":
+        return functions.attend(entry, params, rest, x)
+    if entry.facts.noisy and x.dim() == 1:
+        return functions.layer_call(entry, params, rest, x[None])(x[None])[0]
     return functions.layer_call(entry, params, rest, x)(x)
 
 
 def _distance(
-    entry: Entry[Any], params: dict[str, Any], inputs: dict[str, Any], _: Mapping[str, Any]
+    entry: Entry[Any], params: dict[str, Any], inputs: dict[str, Any], record: Mapping[str, Any]
 ) -> Tensor:
+    if entry.facts.slot == "boxes" and _is_matrix(record["expected"]):
+        params.setdefault("pairwise", True)  # as in torchvision, where there is no other form
     call, tensors = functions.distance_call(entry, params, inputs)
     return call(*tensors)
+
+
+def _is_matrix(expected: Any) -> bool:
+    return isinstance(expected, list) and bool(expected) and isinstance(expected[0], list)
 
 
 def _loss(

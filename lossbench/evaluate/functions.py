@@ -13,6 +13,7 @@ from lossbench.evaluate.arguments import (
     number_tensor,
     place_inputs,
 )
+from lossbench.evaluate.names import SYMBOLS, find_name
 from lossbench.kernels import activation_function, distance_function
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import Entry
@@ -31,9 +32,7 @@ def activation_call(
     learned = {}
     knobs = {name: value for name, value in params.items() if name not in DERIVED}
     for name in list(knobs):
-        own = name if name in entry.facts.parameters else None
-        if own is None and find_knob(entry, name) is None and name == "weight":
-            own = next(iter(entry.facts.parameters), None)
+        own = find_learned(entry, name)
         if own is not None:
             learned[own] = floats(number_tensor(knobs.pop(name), name))
     filled = knobs_from(entry, knobs)
@@ -42,6 +41,17 @@ def activation_call(
         first = filled[declared.value] if isinstance(declared.value, str) else declared.value
         learned.setdefault(name, torch.tensor(float(first), dtype=torch.float64))
     return lambda x: call(x, **{n: _for_channels(p, x) for n, p in learned.items()})
+
+
+def find_learned(entry: Entry[Any], name: str) -> str | None:
+    """Return which learned parameter of an activation a name stands for, none where it is none."""
+    parameters = entry.facts.parameters
+    if name in parameters:
+        return name
+    if not parameters or find_knob(entry, name) is not None:
+        return None
+    found = find_name(name, parameters, entry.name)
+    return next(iter(parameters)) if found is None and name == "weight" else found
 
 
 def _for_channels(parameter: Tensor, x: Tensor) -> Tensor:
@@ -78,9 +88,9 @@ def layer_call(
     """
     given = {name: value for name, value in params.items() if name not in DERIVED}
     training = given.pop("training", entry.facts.batch_statistics)
-    tensors = {name: value for name, value in inputs.items() if name != "x"}
-    for name in [n for n in given if find_knob(entry, n) is None]:
-        tensors[name] = given.pop(name)
+    tensors = {_weight_name(entry, name): value for name, value in inputs.items() if name != "x"}
+    for name in [n for n, value in given.items() if _is_weight(entry, n, value)]:
+        tensors[_weight_name(entry, name)] = given.pop(name)
     if "bias" in tensors and "bias" not in given and find_knob(entry, "bias"):
         given["bias"] = tensors["bias"] is not None
     shape = _with_weight(entry, given, tensors)
@@ -103,7 +113,39 @@ def layer_call(
     if drawn and not entry.name.endswith("norm"):
         raise UsageError(f"{entry.name} draws {listed(drawn)}: give the numbers beside x")
     module.load_state_dict(state)
-    return lambda x: module(x)
+    return module.__call__
+
+
+def _is_weight(entry: Entry[Any], name: str, value: Any) -> bool:
+    """Tell whether a parameter of a layer is numbers that it has learned, and no knob."""
+    return find_knob(entry, name) is None or (name in ("bias", "b") and isinstance(value, list))
+
+
+def _weight_name(entry: Entry[Any], name: str) -> str:
+    return SYMBOLS.get(entry.name, {}).get(name, name)
+
+
+def attend(
+    entry: Entry[Any], params: Mapping[str, Any], inputs: Mapping[str, Any], x: Tensor
+) -> Tensor:
+    """Return what attention makes of a sequence in torch's order, [length, N, channels].
+
+    Raises UsageError for a query that looks at another sequence than its own.
+    """
+    others = [inputs[name] for name in ("key", "value") if name in inputs]
+    if any(not torch.equal(floats(number_tensor(other, "key")), x) for other in others):
+        raise UsageError(f"{entry.name} attends to the sequence itself: key and value are query")
+    rest = {name: value for name, value in inputs.items() if name not in ("key", "value")}
+    knobs = dict(params)
+    order = (0, 2, 1) if knobs.pop("batch_first", False) else (1, 2, 0)
+    back = [order.index(dim) for dim in range(3)]
+    if x.dim() != 3:
+        raise UsageError(
+            f"{entry.name} takes a sequence [length, N, channels], got {list(x.shape)}"
+        )
+    ours = x.permute(order)
+    result: Tensor = layer_call(entry, knobs, rest, ours)(ours)
+    return result.permute(back)
 
 
 def _with_weight(

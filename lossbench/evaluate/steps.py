@@ -8,6 +8,9 @@ from lossbench.evaluate.arguments import floats, knobs_from, number_tensor
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import Entry
 
+UNUSED = ("foreach", "fused", "capturable", "differentiable", "last_epoch", "verbose")
+"""What torch's classes take and a path of numbers does not depend on."""
+
 
 def path(entry: Entry[Any], params: Mapping[str, Any], inputs: Mapping[str, Any]) -> Tensor:
     """Return a parameter after every step, [steps, ...].
@@ -22,7 +25,7 @@ def path(entry: Entry[Any], params: Mapping[str, Any], inputs: Mapping[str, Any]
         )
     start = floats(number_tensor(inputs.get("param", inputs.get("params")), "param"))
     grads = _gradients(inputs["grads"], start, inputs.get("repeat"))
-    given = {name: value for name, value in params.items() if name not in ("foreach", "fused")}
+    given = {name: value for name, value in params.items() if name not in UNUSED}
     if entry.facts.kernel_only:
         return _by_kernel(entry, knobs_from(entry, given), start, grads)
     return _by_rule(entry, knobs_from(entry, given), start, grads)
@@ -40,6 +43,8 @@ def _gradients(given: Any, start: Tensor, repeat: Any) -> list[Tensor]:
         return [_fitting(one, start)] * repeat
     if not isinstance(given, Sequence):
         raise UsageError("grads must be a list with one entry for each step")
+    if start.dim() and not isinstance(given[0] if given else None, Sequence):
+        given = [given]  # one step, its gradient given as it is
     return [
         _fitting(floats(number_tensor(item, f"grads[{step}]")), start)
         for step, item in enumerate(given)
@@ -110,9 +115,11 @@ def rates(entry: Entry[Any], params: Mapping[str, Any], inputs: Mapping[str, Any
     """
     if "steps" not in inputs:
         raise UsageError("a schedule takes base_lr and steps: steps is missing")
-    given = dict(params)
+    given = {name: value for name, value in params.items() if name not in UNUSED}
+    if {"epochs", "steps_per_epoch"} <= set(given):
+        given.setdefault("total_steps", given.pop("epochs") * given.pop("steps_per_epoch"))
     total = inputs.get("total", given.pop("total", None))
-    base = inputs.get("base_lr", given.get("base_lr"))
+    base = inputs.get("base_lr", inputs.get("lr", given.get("base_lr", given.get("max_lr"))))
     if base is None:
         raise UsageError("a schedule takes base_lr and steps: base_lr is missing")
     knobs = knobs_from(entry, given)

@@ -17,7 +17,7 @@ from lossbench.registry import activation
 INFINITY = float("inf")
 
 
-@activation(derivative=lambda x: torch.ones_like(x))
+@activation(aliases=("linear",), derivative=lambda x: torch.ones_like(x))
 def identity(x: Tensor) -> Tensor:
     """Nothing happens: the network stays linear, which is the baseline of every activation.
 
@@ -148,6 +148,7 @@ def mish(x: Tensor) -> Tensor:
 
 @activation(
     kernel="torch.nn.functional.hardswish",
+    aliases=("hard_silu",),
     range=(-0.375, INFINITY),
     kinks=(-3.0, 3.0),
     derivative=lambda x: torch.where(x <= -3, 0.0, torch.where(x >= 3, 1.0, (2 * x + 3) / 6)),

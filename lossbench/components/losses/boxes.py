@@ -52,7 +52,13 @@ def iou(
     return -torch.log((inside / (union + eps)).clamp(min=eps))
 
 
-@loss(target="boxes", prediction="boxes", zero_at_target=True, symmetric=True)
+@loss(
+    target="boxes",
+    prediction="boxes",
+    zero_at_target=True,
+    symmetric=True,
+    aliases=("generalized_box_iou",),
+)
 def giou(prediction: Tensor, target: Tensor, *, eps: Positive = 1e-7) -> Tensor:
     """IoU and the waste: the share of the smallest box around both that neither covers.
 
@@ -68,7 +74,13 @@ def giou(prediction: Tensor, target: Tensor, *, eps: Positive = 1e-7) -> Tensor:
     return 1 - overlap(prediction, target, eps) + empty_share(prediction, target, eps)
 
 
-@loss(target="boxes", prediction="boxes", zero_at_target=True, symmetric=True)
+@loss(
+    target="boxes",
+    prediction="boxes",
+    zero_at_target=True,
+    symmetric=True,
+    aliases=("distance_box_iou",),
+)
 def diou(prediction: Tensor, target: Tensor, *, eps: Positive = 1e-7) -> Tensor:
     """IoU and the distance of the centres, measured by the diagonal of the box around both.
 
@@ -90,6 +102,7 @@ def diou(prediction: Tensor, target: Tensor, *, eps: Positive = 1e-7) -> Tensor:
     prediction="boxes",
     zero_at_target=True,
     symmetric=True,
+    aliases=("complete_box_iou",),
     detached="the weight a of the penalty for the shape carries no gradient",
 )
 def ciou(prediction: Tensor, target: Tensor, *, eps: Positive = 1e-7) -> Tensor:

@@ -45,7 +45,13 @@ def _cross_entropy_weight(
     target=("index", "distribution"),
     prediction="logits",
     kernel="torch.nn.functional.cross_entropy",
-    aliases=("softmax_loss", "weighted_softmax"),
+    aliases=(
+        "softmax_loss",
+        "weighted_softmax",
+        "softmax_cross_entropy",
+        "categorical_cross_entropy",
+        "sparse_categorical_cross_entropy",
+    ),
     weight=_cross_entropy_weight,
 )
 def cross_entropy(

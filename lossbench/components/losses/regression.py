@@ -15,7 +15,7 @@ from lossbench.registry import loss
 @loss(
     target="real",
     kernel="torch.nn.functional.l1_loss",
-    aliases=("mae",),
+    aliases=("mae", "mean_absolute_error"),
     zero_at_target=True,
     symmetric=True,
     derivative=lambda prediction, target: torch.sign(prediction - target),
@@ -35,7 +35,7 @@ def l1(prediction: Tensor, target: Tensor) -> Tensor:
 @loss(
     target="real",
     kernel="torch.nn.functional.mse_loss",
-    aliases=("l2",),
+    aliases=("l2", "mean_squared_error", "squared_error"),
     zero_at_target=True,
     symmetric=True,
     derivative=lambda prediction, target: 2 * (prediction - target),

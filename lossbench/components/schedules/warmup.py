@@ -55,7 +55,12 @@ def linear(
     return double(base) * (start_factor + (end_factor - start_factor) * share)
 
 
-@schedule(unit="step", total="total_steps", chained="absolute")
+@schedule(
+    unit="step",
+    aliases=("cosine_schedule_with_warmup",),
+    total="total_steps",
+    chained="absolute",
+)
 def cosine_with_warmup(
     base: Number,
     step: Number,
