@@ -41,7 +41,7 @@ def lamb(
     eps: NonNegative = 1e-6,
     weight_decay: NonNegative = 0.01,
     trust_clip: bool = False,
-    always_adapt: bool = False,
+    always_adapt: bool = True,
     maximize: bool = False,
 ) -> tuple[Tensor, State]:
     """Adam whose step on a tensor is as long as the tensor times the rate.
