@@ -19,6 +19,9 @@ from lossbench.registry import Entry, registry_of
 FIRST = ("input", "x", "prediction", "predictions", "y_pred", "logits", "probs", "scores", "output",
     "query",
 )  # fmt: skip
+DEEPEST = 16
+"""Dimensions that numbers may have."""
+
 SECOND = ("target", "targets", "y", "y_true", "labels", "label")
 """What people call a prediction, and what they call a target."""
 
@@ -101,9 +104,12 @@ def _one(kind: str, value: Any) -> Any:
     if not isinstance(value, Mapping) or not ({"name", "component"} & set(value)):
         raise UsageError(f"a {kind} is given by its name, or as name and knobs; got {show(value)}")
     given = dict(value)
-    name = given.pop("name", None) or given.pop("component")
-    inner = registry_of(kind).find(str(name))
-    knobs = knobs_from(inner, {**given.pop("params", {}), **given})
+    name = given.pop("name", None) or given.pop("component", None)
+    params = given.pop("params", None) or {}
+    if not isinstance(name, str) or not isinstance(params, Mapping):
+        raise UsageError(f"a {kind} is given by its name, or as name and knobs; got {show(value)}")
+    inner = registry_of(kind).find(name)
+    knobs = knobs_from(inner, {**params, **given})
     return Applied(inner.name, inner.function, inner.facts, knobs, None)
 
 
@@ -122,6 +128,10 @@ def number_tensor(value: Any, label: str) -> Tensor:
                 f"{label} is no array of numbers: {_first_line(error)}",
                 hint="nested lists of numbers, all rows of one length: [[1, 2], [3, 4]]",
             ) from None
+    if tensor.dim() > DEEPEST:
+        raise UsageError(f"{label} is {tensor.dim()} lists deep: no formula takes as many")
+    if not tensor.numel():
+        raise UsageError(f"{label} holds no numbers")
     if tensor.is_floating_point() and bool(tensor.isnan().any()):
         place = [int(i) for i in tensor.isnan().nonzero()[0]]
         raise UsageError(f"{label} holds a value that is not a number, at {place}")

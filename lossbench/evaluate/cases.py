@@ -20,7 +20,8 @@ from typing import Any, Literal
 
 from lossbench.errors import LossbenchError, UnknownNameError, UsageError
 from lossbench.evaluate import functions, losses, steps
-from lossbench.evaluate.arguments import FIRST, floats, listed, number_tensor
+from lossbench.evaluate.arguments import FIRST, find_knob, floats, listed, number_tensor
+from lossbench.evaluate.domain import require_domain, require_shapes
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import Entry, registry_of
 
@@ -34,7 +35,7 @@ KEYS = (
 KINDS = ("activation", "loss", "distance", "layer", "optimizer", "schedule")
 SPELLED = {"scheduler": "schedule", **{f"{kind}s": kind for kind in KINDS}, "losses": "loss"}
 
-ATOL = RTOL = 1e-6
+TOLERANCE = {"atol": 1e-6, "rtol": 1e-6}
 """The tolerance of a record that gives none."""
 
 
@@ -153,7 +154,8 @@ def run_case(number: int, record: Mapping[str, Any]) -> Outcome:
     except Exception as error:
         # Numbers of a stranger meet any formula: what torch says of them is the finding.
         first = str(error).strip().partition("\n")[0]
-        return Outcome(*found, "failed", f"{type(error).__name__}: {first}")
+        words = f"cannot be computed as it is written ({type(error).__name__}: {first})"
+        return Outcome(*found, "failed", words)
     if problem is None:
         return Outcome(*found, "passed")
     return Outcome(*found, "failed", problem, plain(got), record["expected"])
@@ -231,6 +233,12 @@ def _distance(
     if entry.facts.slot == "boxes" and _is_matrix(record["expected"]):
         params.setdefault("pairwise", True)  # as in torchvision, where there is no other form
     call, tensors = functions.distance_call(entry, params, inputs)
+    sizes = {tensor.shape[-1] for tensor in tensors if tensor.dim()}
+    if len(sizes) > 1 and not entry.facts.sets:
+        raise UsageError(
+            f"{entry.name} compares points of one length, got "
+            f"{listed(str(list(tensor.shape)) for tensor in tensors)}"
+        )
     return call(*tensors)
 
 
@@ -241,14 +249,23 @@ def _is_matrix(expected: Any) -> bool:
 def _loss(
     entry: Entry[Any], params: dict[str, Any], inputs: dict[str, Any], record: Mapping[str, Any]
 ) -> Tensor:
+    asked = params.pop("reduction", None) if find_knob(entry, "reduction") is None else None
+    reduction = record.get("reduction") or asked or "mean"
     prepared = losses.prepare(entry, params, inputs, record.get("target"))
-    return losses.reduced(prepared.terms(), record.get("reduction") or "mean")
+    require_shapes(prepared)
+    try:
+        return losses.reduced(prepared.terms(), reduction)
+    except LossbenchError:
+        raise
+    except Exception:
+        require_domain(prepared)  # says it in words where it knows them
+        raise
 
 
 def _optimizer(
     entry: Entry[Any], params: dict[str, Any], inputs: dict[str, Any], record: Mapping[str, Any]
 ) -> Tensor:
-    reduction = record.get("reduction") or "final"
+    reduction = str(record.get("reduction") or "final")
     if reduction not in ("final", "every_step"):
         raise UnknownNameError("reduction of an optimizer", reduction, ("final", "every_step"))
     seen = steps.path(entry, params, inputs)
@@ -296,9 +313,7 @@ def difference(got: Tensor, expected: Tensor, tolerance: Mapping[str, Any]) -> s
     unknown = set(tolerance) - {"atol", "rtol"}
     if unknown:
         raise UsageError(f"a tolerance has atol and rtol, got {', '.join(sorted(unknown))}")
-    atol, rtol = (
-        float(tolerance.get(name, usual)) for name, usual in (("atol", ATOL), ("rtol", RTOL))
-    )
+    atol, rtol = (_tolerance(tolerance, name, usual) for name, usual in TOLERANCE.items())
     got = got.double()
     if got.shape != expected.shape:
         return f"the shape is {list(got.shape)}, expected is {list(expected.shape)}"
@@ -310,6 +325,17 @@ def difference(got: Tensor, expected: Tensor, tolerance: Mapping[str, Any]) -> s
     off = int(wrong.sum())
     more = f" ({off} of {wrong.numel()} values differ)" if wrong.numel() > 1 else ""
     return f"got {float(got[place]):.10g}, expected {float(expected[place]):.10g}{at}{more}"
+
+
+def _tolerance(tolerance: Mapping[str, Any], name: str, usual: float) -> float:
+    value = tolerance.get(name, usual)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not number >= 0:
+        raise UsageError(f"{name} must be a number of at least 0, got {json.dumps(value)}")
+    return number
 
 
 def plain(tensor: Tensor) -> Any:

@@ -131,6 +131,29 @@ def _require_shape(call: Call, target: Tensor, prediction: Tensor) -> None:
         ) from None
 
 
+def require_shapes(call: Call) -> None:
+    """Make sure that a prediction and its target go together number by number.
+
+    torch spreads one over the other where it can, and the result is rarely what is meant.
+    Raises UsageError naming both shapes.
+    """
+    facts = call.entry.facts
+    target, prediction = call.inputs.get("target"), call.inputs[call.entry.inputs[0]]
+    if not isinstance(target, torch.Tensor) or not isinstance(prediction, torch.Tensor):
+        return
+    if facts.inputs or facts.outputs is not None or "index" in facts.encodings:
+        return
+    if target.shape != prediction.shape:
+        if target.dim() == prediction.dim():
+            _require_shape(call, target, prediction)
+            if torch.broadcast_shapes(target.shape, prediction.shape) == prediction.shape:
+                return  # one target for many outputs, said with a dimension of 1
+        raise UsageError(
+            f"{call.entry.name}: the prediction is {list(prediction.shape)}, and the target "
+            f"{list(target.shape)}"
+        )
+
+
 def _warnings(call: Call, target: Any) -> list[str]:
     found = []
     if call.entry.facts.masks and isinstance(target, torch.Tensor):

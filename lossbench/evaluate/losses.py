@@ -83,8 +83,7 @@ def prepare(
     if entry.facts.forms and find_knob(entry, "form") is None:
         given.pop("form", None)  # the inputs have said it
     part = _part(entry, given)
-    further = {*entry.facts.heads, *entry.facts.parameters, *entry.facts.state}
-    for name in [n for n in given if n in further and find_knob(entry, n) is None]:
+    for name in [n for n in given if _further(entry, n) and find_knob(entry, n) is None]:
         arrays[name] = given.pop(name)
     if input_kind in _ACTIVATIONS and find_knob(entry, "activation"):
         given.setdefault("activation", _ACTIVATIONS[input_kind])
@@ -94,7 +93,8 @@ def prepare(
     missing = [name for name in entry.inputs if name not in placed]
     for name in list(missing):
         # The generator of many games never sees the real ones.
-        if _optional(entry, name) or (entry.facts.parts and name in ("d_real", "d_fake")):
+        needless = part == "generator" and name in ("d_real", "d_fake")
+        if _optional(entry, name) or (needless and {"d_real", "d_fake"} & set(placed)):
             placed[name] = None
             missing.remove(name)
     if missing:
@@ -266,7 +266,7 @@ def reduced(terms: Terms, reduction: str) -> Tensor:
     Raises UnknownNameError for any other reduction.
     """
     if reduction not in REDUCTIONS:
-        raise UnknownNameError("reduction", reduction, REDUCTIONS)
+        raise UnknownNameError("reduction", str(reduction), REDUCTIONS)
     values = terms.values
     if reduction.startswith("per_sample"):
         flat = values.reshape(len(values), -1)

@@ -1,5 +1,6 @@
 """Optimizers on given gradients, and schedules at given steps."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ def path(entry: Entry[Any], params: Mapping[str, Any], inputs: Mapping[str, Any]
     times. Raises UsageError where the two do not fit.
     """
     unknown = set(inputs) - {"param", "params", "grads", "repeat"}
-    if unknown or not {"grads"} & set(inputs):
+    if unknown or "grads" not in inputs or not {"param", "params"} & set(inputs):
         raise UsageError(
             f"an optimizer takes param and grads, got {', '.join(sorted(inputs)) or 'nothing'}"
         )
@@ -34,7 +35,7 @@ def path(entry: Entry[Any], params: Mapping[str, Any], inputs: Mapping[str, Any]
 def _gradients(given: Any, start: Tensor, repeat: Any) -> list[Tensor]:
     """Return one gradient for each step."""
     if repeat is not None:
-        if not isinstance(repeat, int) or repeat < 1:
+        if not isinstance(repeat, int) or isinstance(repeat, bool) or repeat < 1:
             raise UsageError(f"repeat must be a whole number of at least 1, got {repeat}")
         single = floats(number_tensor(given, "grads"))
         if single.shape != start.shape and len(single) != 1:
@@ -123,24 +124,42 @@ def rates(entry: Entry[Any], params: Mapping[str, Any], inputs: Mapping[str, Any
     if base is None:
         raise UsageError("a schedule takes base_lr and steps: base_lr is missing")
     knobs = knobs_from(entry, given)
-    steps = [int(step) for step in inputs["steps"]]
+    base, steps = _number(base, "base_lr"), _steps(inputs["steps"])
     if entry.facts.state is not None:
-        return _watching(entry, knobs, float(base), steps, inputs.get("metrics"))
+        return _watching(entry, knobs, base, steps, inputs.get("metrics"))
     if total is None and entry.facts.needs_total(knobs):
         total = knobs.get("total_steps") or max(steps) + 1
-    found = [entry.function(float(base), step, total, **knobs) for step in steps]
+    found = [entry.function(base, step, total, **knobs) for step in steps]
     return torch.stack([torch.as_tensor(rate, dtype=torch.float64).reshape(()) for rate in found])
+
+
+def _number(value: Any, label: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"{label} must be a number, got {json.dumps(value)}")
+    return float(value)
+
+
+def _steps(given: Any) -> list[int]:
+    whole = isinstance(given, Sequence) and all(
+        isinstance(step, int | float) and step >= 0 and step == int(step) for step in given
+    )
+    if not whole or not given:
+        raise UsageError(
+            f"steps must be a list of whole numbers of at least 0, got {json.dumps(given)}",
+            hint="0 is before the first step",
+        )
+    return [int(step) for step in given]
 
 
 def _watching(
     entry: Entry[Any], knobs: Mapping[str, Any], base: float, steps: Sequence[int], metrics: Any
 ) -> Tensor:
-    if metrics is None or len(metrics) < max(steps):
+    if not isinstance(metrics, Sequence) or len(metrics) < max(steps):
         raise UsageError(f"{entry.name} watches a metric: give `metrics`, one value for each step")
     state, rate = entry.facts.state(), base
     seen = [base]
     for metric in metrics:
-        watched = torch.tensor(float(metric), dtype=torch.float64)
+        watched = torch.tensor(_number(metric, "a metric"), dtype=torch.float64)
         rate, state = entry.function(base, state, watched, **knobs)
         seen.append(float(rate))
     return torch.tensor([seen[step] for step in steps], dtype=torch.float64)
