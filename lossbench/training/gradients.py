@@ -6,6 +6,7 @@ trial its own gradient, and the whole is replayed from a trace (training/trace.p
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from lossbench.training.lanes import LanesGraph, NotInLanesError
 from lossbench.training.model import Model
 from lossbench.training.stack import Given
 from lossbench.training.step import Split, gather
-from lossbench.training.trace import NotTraceableError, record, same, trace
+from lossbench.training.trace import NotTraceableError, precise, record, same, trace
 
 TRACE_FROM = 50
 """Batches of one size from which tracing it pays; rarer ones (the last of an epoch) run eagerly."""
@@ -118,7 +119,7 @@ class Gradients:
                     found = lanes(given, split, own)
                 except (RuntimeError, IndexError) as error:
                     raise NotInLanesError(str(error)) from error
-                same(self._compute(*example), found)
+                same(self._compute(*example), found, partial(precise, self._compute, example))
         return lanes
 
     def _quick(self, *tensors: Tensor) -> tuple[Tensor, ...]:
