@@ -4,7 +4,7 @@ What a batch gives is computed in training/gradients.py, what becomes of a gradi
 training/update.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from lossbench.training.gradients import Gradients, Graphs
 from lossbench.training.knobs import Rate
 from lossbench.training.model import Model, is_setting
 from lossbench.training.stack import Stack
-from lossbench.training.step import Bounds, Evaluation, Split
+from lossbench.training.step import Bounds, Evaluation, Split, joined
 from lossbench.training.update import Optimizer
 
 EVALUATE_ELEMENTS = 4_000_000
@@ -84,24 +84,26 @@ class FusedStep:
             self._bounds.keep_()
         return losses[0] if len(losses) == 1 else torch.cat(losses)
 
-    def evaluate(self, split: Split, best: bool = False) -> Evaluation:
-        """Return raw outputs and mean loss of a split, in evaluation mode."""
+    def evaluations(self, split: Split, best: bool = False) -> Iterator[Evaluation]:
+        """Yield raw outputs and mean loss of a split, in evaluation mode, some trials at a time."""
         flat, stacked = self._chosen(best)
         weights = dict(zip(self._stack.layout.names, self._stack.layout.views(flat), strict=True))
         weights |= stacked
         # The cut of the samples is that of one trial alone, so that its sums are the same in
-        # every group; the trials are cut for speed.
+        # every group; the trials are cut for speed and for memory.
         samples = max(1, EVALUATE_ELEMENTS // max(1, split.inputs[0].numel()))
         trials = max(1, EVALUATE_BLOCK // (self._widest * min(samples, len(split))))
-        self._model.eval()
-        with torch.no_grad():
-            parts = [
-                self._evaluate({n: w[at : at + trials] for n, w in weights.items()}, split, samples)
-                for at in range(0, self.trials, trials)
-            ]
-        self._model.train()
-        outputs, loss = zip(*parts, strict=True)
-        return Evaluation(torch.cat(outputs), torch.cat(loss))
+        for at in range(0, self.trials, trials):
+            own = {name: values[at : at + trials] for name, values in weights.items()}
+            self._model.eval()
+            with torch.no_grad():
+                part = self._evaluate(own, split, samples)
+            self._model.train()
+            yield Evaluation(*part)
+
+    def evaluate(self, split: Split, best: bool = False) -> Evaluation:
+        """Return raw outputs and mean loss of a split, in evaluation mode."""
+        return joined(self.evaluations(split, best))
 
     def _evaluate(
         self, weights: dict[str, Tensor], split: Split, samples: int

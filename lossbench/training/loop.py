@@ -154,12 +154,18 @@ class _Progress:
                 yield TrialStopped(int(trial), self.step, self.epoch, "early_stopping", detail)
 
     def _values(self, split: str, best: bool = False) -> dict[str, Any]:
-        """Return the loss and every metric of a split, per trial."""
-        job = self.job
-        evaluation = job.step.evaluate(job.splits[split], best)
-        metrics = job.metrics.compute(evaluation.outputs, job.targets[split])
-        values = {"loss": evaluation.loss.float().cpu().numpy()}
-        return values | {name: np.array(row) for name, row in metrics.items()}
+        """Return the loss and every metric of a split, per trial.
+
+        The outputs of some trials are judged before those of the next are computed: all of them
+        may be more than fit into memory.
+        """
+        job, targets = self.job, self.job.targets[split]
+        parts: dict[str, list[Any]] = {"loss": []} | {name: [] for name in job.metrics.names()}
+        for evaluation in job.step.evaluations(job.splits[split], best):
+            parts["loss"].append(evaluation.loss.float().cpu().numpy())
+            for name, row in job.metrics.compute(evaluation.outputs, targets).items():
+                parts[name].append(np.array(row))
+        return {name: np.concatenate(rows) for name, rows in parts.items()}
 
     def _finish(self) -> Iterator[Event]:
         """Look at the whole training split, and once at the test split with the best weights."""

@@ -5,7 +5,7 @@ random activations, a user's module with branches on data), and what only torch.
 mixed precision with gradient scaling).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -164,6 +164,10 @@ class PlainStep:
             nn.utils.clip_grad_value_(self._params, value)
         if norm is not None:
             nn.utils.clip_grad_norm_(self._params, norm)
+
+    def evaluations(self, split: Split, best: bool = False) -> Iterator[Evaluation]:
+        """Yield the same: there is but one trial."""
+        yield self.evaluate(split, best)
 
     def evaluate(self, split: Split, best: bool = False) -> Evaluation:
         """Return raw outputs and mean loss of a split, in evaluation mode."""

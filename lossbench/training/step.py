@@ -5,7 +5,7 @@ traced graph; the plain step is eager autograd and torch.optim on one module. Th
 them apart: every result has one row per trial.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,6 +40,12 @@ class Evaluation:
     loss: Tensor
 
 
+def joined(parts: Iterable[Evaluation]) -> Evaluation:
+    """Return what neighbouring trials make of a split as one."""
+    outputs, loss = zip(*((part.outputs, part.loss) for part in parts), strict=True)
+    return Evaluation(torch.cat(outputs), torch.cat(loss))
+
+
 class Step(Protocol):
     """A gradient step for a group of trials, and all the state it moves."""
 
@@ -58,6 +64,10 @@ class Step(Protocol):
 
     def evaluate(self, split: Split, best: bool = False) -> Evaluation:
         """Return what the weights of this moment (or the best ones) make of a split."""
+        ...
+
+    def evaluations(self, split: Split, best: bool = False) -> Iterator[Evaluation]:
+        """Yield the same, some trials at a time: all outputs at once may be too many."""
         ...
 
     def keep_best(self, trials: Tensor) -> None:

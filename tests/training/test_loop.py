@@ -13,6 +13,7 @@ from lossbench.training.build import build
 from lossbench.training.events import Evaluated, Finished, TrialStopped
 from lossbench.training.generators import load_random_state, random_state
 from lossbench.training.loop import train
+from lossbench.training.scoring import Metrics
 from lossbench.training.watch import BestSoFar, Patience
 
 
@@ -169,3 +170,37 @@ def test_each_trial_of_a_group_keeps_its_own_best_weights(spec, choice):
         assert group.best_step[number] == alone.best_step[0]
         for name, value in alone.best(0).items():
             assert torch.equal(group.best(number)[name], value)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "roc_auc"])
+def test_metrics_of_few_trials_at_a_time_are_those_of_all_and_need_less_memory(
+    name, spec, choice, monkeypatch
+):
+    network = choice("network", "mlp", hidden=(8,))
+    parts = {"dataset": "iris", "loss": "cross_entropy", "network": network, "metrics": (name,)}
+    trials = [spec(train_seed=seed, **parts) for seed in range(5)]
+
+    def values(at_most):
+        shown = []
+        kept = Metrics.compute
+
+        def compute(self, outputs, target):
+            shown.append(len(outputs))
+            return kept(self, outputs, target)
+
+        job = build(trials)  # which looks at metrics too
+        monkeypatch.setattr(Metrics, "compute", compute)
+        found = [event for event in train(job) if isinstance(event, Evaluated)]
+        monkeypatch.setattr(Metrics, "compute", kept)
+        assert max(shown) == at_most
+        assert sum(shown) == 5 * len(found)
+        return found
+
+    whole = values(5)
+    monkeypatch.setattr("lossbench.training.fused.EVALUATE_BLOCK", 2)
+    few = values(1)
+    assert [event.split for event in few] == [event.split for event in whole]
+    for one, other in zip(few, whole, strict=True):
+        assert one.values.keys() == other.values.keys() == {"loss", name}
+        for key, row in one.values.items():
+            np.testing.assert_array_equal(row, other.values[key])
