@@ -19,6 +19,7 @@ from lossbench.kernels import (
     activation_function,
     distance_function,
     fill,
+    first_state,
     loss_function,
     reduce,
 )
@@ -68,7 +69,8 @@ def as_function(entry: Entry[Any]) -> Call:
 
     Activations take their input, losses a prediction and a target (and further network outputs)
     or the inputs that they declare, distances two points, then by keyword the knobs, learned
-    parameters, `impl`, and, for a loss, `reduction`, for a distance, `pairwise`.
+    parameters, `impl`, and, for a loss, `reduction`, for a distance, `pairwise`. What a loss keeps
+    from batch to batch may be given too; otherwise the batch counts as the first one.
     """
     # A loss of a user's own may have any facts; what counts is the kind.
     extra: dict[str, Any] = {"impl": "auto", **_EXTRA.get(entry.kind, {})}
@@ -105,7 +107,19 @@ def as_function(entry: Entry[Any]) -> Call:
 def _signature(entry: Entry[Any], extra: Mapping[str, Any]) -> inspect.Signature:
     """Return the formula's signature, with its learned parameters and the extra arguments."""
     own = inspect.signature(entry.function).parameters.values()
-    inputs = [argument for argument in own if argument.kind is not Argument.KEYWORD_ONLY]
+    kept = getattr(entry.facts, "state", None) or {} if entry.kind == "loss" else {}
+    inputs = [
+        # Without state, a batch is the first one.
+        argument.replace(default=None) if argument.name in kept else argument
+        for argument in own
+        if argument.kind is not Argument.KEYWORD_ONLY
+    ]
+    by_position = {argument.name for argument in inputs}
+    state = [
+        Argument(name, Argument.KEYWORD_ONLY, default=None)
+        for name in kept
+        if name not in by_position
+    ]
     learned = [
         # An activation's parameters have first values; a loss's depend on the network's outputs.
         Argument(name, Argument.KEYWORD_ONLY, default=_without_value(entry, name))
@@ -116,7 +130,7 @@ def _signature(entry: Entry[Any], extra: Mapping[str, Any]) -> inspect.Signature
         for knob in entry.knobs
     ]
     last = [Argument(name, Argument.KEYWORD_ONLY, default=value) for name, value in extra.items()]
-    return inspect.Signature([*inputs, *learned, *knobs, *last])
+    return inspect.Signature([*inputs, *learned, *state, *knobs, *last])
 
 
 def _without_value(entry: Entry[Any], name: str) -> Any:
@@ -156,8 +170,25 @@ def _apply_loss(
     if part is not None and part not in entry.facts.parts:
         raise UnknownNameError(f"part of {entry.name}", part, entry.facts.parts)
     apply = loss_function(entry, knobs, arguments.pop("impl"))
+    _fill_in_state(entry, arguments, knobs)
     inputs = [arguments.pop(name) for name in entry.inputs]
     return reduce(apply(*inputs, **arguments), reduction)
+
+
+def _fill_in_state(
+    entry: Entry[LossFacts], arguments: dict[str, Any], knobs: Mapping[str, Any]
+) -> None:
+    """Put the first state in the place of what is not given."""
+    if not entry.facts.state:
+        return
+    like = next(value for value in arguments.values() if isinstance(value, torch.Tensor))
+    outputs = like.shape[1] if like.dim() > 1 else 1
+    for name, made in first_state(entry, knobs, outputs).items():
+        if arguments[name] is None:
+            # Counts and means keep float32 beside predictions of half precision.
+            wider = made.is_floating_point() and like.is_floating_point()
+            kind = torch.promote_types(made.dtype, like.dtype) if wider else made.dtype
+            arguments[name] = made.to(kind).to(like.device)
 
 
 def _apply_distance(

@@ -87,6 +87,19 @@ def loss_function(
     return by_formula if kernel is None else by_kernel
 
 
+def first_state(
+    entry: Entry[LossFacts], knobs: Mapping[str, Any], outputs: int
+) -> dict[str, Tensor]:
+    """Return what a loss keeps from batch to batch as it is before the first one, by name.
+
+    `outputs` is the size of dimension 1 of the prediction: the classes, or the values.
+    """
+    return {
+        name: value(outputs, **knobs) if callable(value) else torch.tensor(float(value))
+        for name, value in entry.facts.state.items()
+    }
+
+
 def distance_function(
     entry: Entry[DistanceFacts],
     knobs: Mapping[str, Any],

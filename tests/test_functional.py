@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lossbench.checks.knobs import first_knobs
+from lossbench.checks.loss_inputs import draw_inputs
 from lossbench.errors import UnknownNameError, UsageError
 from lossbench.functional import as_function, namespace
 from lossbench.registry import activation, loss
@@ -158,3 +160,31 @@ def test_a_loss_over_the_whole_batch_has_nothing_to_leave_unreduced() -> None:
 def test_unknown_kind() -> None:
     with pytest.raises(UnknownNameError, match="did you mean loss"):
         namespace("los")
+
+
+def test_state_that_is_not_given_is_that_before_the_first_batch() -> None:
+    """A loss with a memory is called like any other; its memory may be given as well."""
+    boxes = torch.tensor([[0.0, 0, 2, 2], [1, 1, 3, 4]])
+    moved = boxes + 0.25
+    first = losses.wiou(boxes, moved)
+    torch.testing.assert_close(losses.wiou(boxes, moved, torch.tensor(1.0)), first)
+    assert losses.wiou(boxes, moved, iou_mean=torch.tensor(0.5)) != first
+
+    views = X.double(), Y.double()
+    found = losses.dino(*views)
+    torch.testing.assert_close(found, losses.dino(*views, center=torch.zeros(4).double()))
+    assert losses.dino(*views, center=torch.arange(4.0)) != found
+
+    real, fake = torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.25])
+    assert losses.began(real, fake, part="discriminator") == 1.5
+    assert losses.began(real, fake, part="discriminator", k=torch.tensor(1.0)) == 1.5 - 0.375
+
+
+@pytest.mark.parametrize("name", [name for name, entry in loss.items() if entry.facts.state])
+def test_every_loss_with_state_is_an_ordinary_function(name: str) -> None:
+    entry = loss[name]
+    drawn = draw_inputs(entry, first_knobs(entry), (*entry.facts.encodings, None)[0], torch.float32)
+    given = {key: value for key, value in drawn.items() if key not in entry.facts.state}
+    expected = as_function(entry)(**drawn)
+    torch.testing.assert_close(as_function(entry)(**given), expected)
+    assert torch.isfinite(expected)

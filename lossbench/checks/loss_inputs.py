@@ -7,7 +7,7 @@ from lossbench.checks.knobs import each_knob_varied
 from lossbench.components.declarations import LossFacts
 from lossbench.components.samples import CLASSES, ROWS, Draw, Sort
 from lossbench.components.vocabulary import Terms
-from lossbench.kernels import loss_function
+from lossbench.kernels import first_state, loss_function
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import Entry
 
@@ -59,8 +59,7 @@ def draw_inputs(
             inputs[name] = draw.real(*_shape_of(entry, name, knobs))
     if facts.parts:
         inputs["part"] = facts.parts[0]
-    for name, value in facts.state.items():
-        made = value(CLASSES, **knobs) if callable(value) else torch.tensor(float(value))
+    for name, made in first_state(entry, knobs, CLASSES).items():
         inputs.setdefault(name, made.to(dtype) if made.is_floating_point() else made)
     return _parted(inputs)
 
