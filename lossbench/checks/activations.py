@@ -1,7 +1,7 @@
 """What every activation promises: its kernel, its derivative, its range, its kinks, its knobs."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lossbench.checks.contracts import BrokenError, SkippedError, contract
@@ -14,7 +14,13 @@ from lossbench.checks.knobs import (
     values_of,
     with_tensors,
 )
-from lossbench.checks.numbers import number, require_close, require_finite, tolerance
+from lossbench.checks.numbers import (
+    number,
+    require_close,
+    require_finite,
+    require_gradients,
+    tolerance,
+)
 from lossbench.components.declarations import ActivationFacts
 from lossbench.components.samples import CLASSES, ROWS, SORTS, Draw
 from lossbench.kernels import activation_function
@@ -109,9 +115,12 @@ def finite(entry: Activation) -> None:
 
 @contract("activation")
 def gradient(entry: Activation) -> None:
-    """The gradient is the one that finite differences give."""
-    if entry.facts.detached:
-        raise SkippedError(entry.facts.detached)
+    """The gradient is the one that finite differences give, but for parts that carry none."""
+    require_gradients(_each_call(entry), entry.facts.detached)
+
+
+def _each_call(entry: Activation) -> Iterator[tuple[Callable[..., Tensor], list[Tensor], str]]:
+    """Give the activation as a function of its leaves, and those, for each value of its knobs."""
     for knobs in each_knob_varied(entry):
         if any(knobs[name] for name in entry.facts.surrogate):
             continue
@@ -119,14 +128,12 @@ def gradient(entry: Activation) -> None:
         x = 1.5 * Draw(dtype=torch.float64, seed=1).real(ROWS, CLASSES)
         for kink in entry.facts.kinks_with(knobs):
             x = torch.where((x - kink).abs() < 1e-3, kink + 1e-2, x)
-        leaves = [x.requires_grad_(), *(p.requires_grad_() for p in parameters.values())]
         formula = formula_of(entry, knobs, torch.float64)
 
         def call(x: Tensor, *values: Tensor, formula=formula, names=tuple(parameters)) -> Tensor:  # type: ignore[no-untyped-def]
             return formula(x, **dict(zip(names, values, strict=True)))
 
-        if not torch.autograd.gradcheck(call, leaves, raise_exception=False):
-            raise BrokenError(f"autograd and finite differences disagree{said(knobs, entry)}")
+        yield call, [x, *parameters.values()], said(knobs, entry)
 
 
 @contract("activation")

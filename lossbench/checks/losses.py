@@ -3,7 +3,7 @@
 import itertools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lossbench.checks.contracts import BrokenError, SkippedError, contract
@@ -31,7 +31,7 @@ from lossbench.checks.loss_inputs import (
     terms_of,
     value_and_gradients,
 )
-from lossbench.checks.numbers import number, require_close, tolerance
+from lossbench.checks.numbers import number, require_close, require_gradients, tolerance
 from lossbench.components.samples import CLASSES, SORTS, Sort
 from lossbench.kernels import loss_function, reduce
 from lossbench.lazy import Tensor, torch
@@ -150,9 +150,12 @@ def _require_finite(tensor: Tensor, inputs: Inputs, words: str, sort: str) -> No
 
 @contract("loss")
 def gradient(entry: Loss) -> None:
-    """The gradient is the one that finite differences give."""
-    if entry.facts.detached:
-        raise SkippedError(entry.facts.detached)
+    """The gradient is the one that finite differences give, but for parts that carry none."""
+    require_gradients(_each_call(entry), entry.facts.detached)
+
+
+def _each_call(entry: Loss) -> Iterator[tuple[Callable[..., Tensor], list[Tensor], str]]:
+    """Give the loss as a function of its leaves, and those, for all that is to be tried."""
     for knobs, encoding, part in each_case(entry):
         inputs = draw_inputs(entry, knobs, encoding, torch.float64) | part
         names = leaves_of(entry, inputs)
@@ -161,11 +164,7 @@ def gradient(entry: Loss) -> None:
             given = {**inputs, **dict(zip(names, leaves, strict=True))}
             return terms_of(entry, knobs, given).values
 
-        leaves = [inputs[name].requires_grad_() for name in names]
-        # Of the many pixels of an image one random direction is differenced, not each by itself.
-        many = sum(leaf.numel() for leaf in leaves) > 100
-        if not torch.autograd.gradcheck(call, leaves, raise_exception=False, fast_mode=many):
-            raise BrokenError(f"autograd and finite differences disagree{said(knobs, entry)}")
+        yield call, [inputs[name] for name in names], said(knobs, entry)
 
 
 @contract("loss")

@@ -1,5 +1,6 @@
 """How two tensors are compared, and what is said where they differ."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lossbench.checks.contracts import BrokenError
@@ -49,3 +50,31 @@ def require_finite(values: Tensor, inputs: Tensor, words: str) -> None:
     value = "NaN" if bool(values[place].isnan()) else "infinite"
     at = f" at {number(inputs[place])}" if inputs.shape == values.shape else ""
     raise BrokenError(f"{words} is {value}{at}")
+
+
+def require_gradients(
+    cases: Iterable[tuple[Callable[..., Tensor], list[Tensor], str]], detached: str | None
+) -> None:
+    """Make sure that autograd gives what finite differences give, in each case.
+
+    A case is a function, what it is differentiated by, and words that say which case it is.
+    Where `detached` says why a part carries no gradient, the two must differ somewhere: a part
+    that was meant to be held fast and is not shows in nothing else.
+    """
+    differ = False
+    for call, leaves, words in cases:
+        for leaf in leaves:
+            leaf.requires_grad_()
+        # Of the many pixels of an image one random direction is differenced, not each by itself.
+        many = sum(leaf.numel() for leaf in leaves) > 100
+        agree = torch.autograd.gradcheck(
+            call, leaves, raise_exception=False, fast_mode=many, atol=1e-6, rtol=1e-4
+        )
+        if not agree and detached is None:
+            raise BrokenError(f"autograd and finite differences disagree{words}")
+        differ |= not agree
+    if detached is not None and not differ:
+        raise BrokenError(
+            f"it is declared that {detached}; but the gradient is that of finite differences: "
+            "a part that is to be held fast is not, or there is nothing to declare"
+        )

@@ -59,7 +59,7 @@ def js_div(prediction: Tensor, target: Tensor) -> Tensor:
                 KL(p || m) = sum_c p_c ln(p_c / m_c)
     Derivative: ln(p_c / m_c) / 2
     Shapes:     prediction [N, C, ...], target [N, C, ...], both probabilities -> [N, ...]
-    Range:      (-inf, inf)
+    Range:      [0, inf)
     Note:       between distributions it lies between 0 and ln 2.
     Reference:  Lin, Divergence Measures Based on the Shannon Entropy, 1991.
     """

@@ -53,7 +53,6 @@ def balanced_cross_entropy(
     prediction="logits",
     independent=False,
     state={"running_counts": lambda _outputs, *, bins, **_: torch.zeros(bins)},
-    detached="the weights are counts, which carry no gradient",
     aliases=("ghmc", "gradient_harmonized"),
     identities=(Identity("bce_with_logits", when={"bins": 1}),),
 )

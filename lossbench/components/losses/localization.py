@@ -164,7 +164,6 @@ def balanced_l1(
     symmetric=True,
     independent=False,
     state={"running_counts": lambda _outputs, *, bins, **_: torch.zeros(bins)},
-    detached="the weights are counts, which carry no gradient",
     aliases=("ghmr",),
     identities=(Identity("asl1", when={"bins": 1}),),
 )

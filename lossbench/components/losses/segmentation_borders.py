@@ -50,7 +50,6 @@ def boundary(prediction: Tensor, target: Tensor, *, activation: Activation = "au
 @loss(
     masks=True,
     **DENSE,
-    detached="the distances to the border of the prediction carry no gradient, and jump",
 )
 def hausdorff_dt(
     prediction: Tensor,
