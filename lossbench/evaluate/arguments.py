@@ -10,7 +10,7 @@ from typing import Any
 from lossbench.components.vocabulary import Applied, Nested
 from lossbench.config.annotations import mark, show
 from lossbench.errors import UnknownNameError, UsageError
-from lossbench.evaluate.names import BOTH, MEMBERS, SPOKEN, find_input, find_name
+from lossbench.evaluate.names import BOTH, MEMBERS, SPOKEN, TURNED, find_input, find_name
 from lossbench.functional import check_knobs
 from lossbench.kernels import fill, is_matrix, is_vector
 from lossbench.lazy import Tensor, torch
@@ -58,7 +58,12 @@ def _one_by_one(entry: Entry[Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is given by single knobs: two that share a number, and tuples put together."""
     known = {knob.name: knob.default for knob in entry.knobs}
     single: dict[str, Any] = {}
+    turned = TURNED.get(entry.name, {})
     for name, value in given.items():
+        if name in turned and isinstance(value, int | float) and value != 0:
+            other, turn = turned[name]
+            single[other] = turn(value)
+            continue
         tuple_name, index = MEMBERS.get(name, ("", 0))
         if name in known or (name not in BOTH and name not in MEMBERS):
             single[name] = value

@@ -17,6 +17,7 @@ from lossbench.evaluate.arguments import (
     number_tensor,
     place_inputs,
 )
+from lossbench.evaluate.names import SYMBOLS
 from lossbench.kernels import loss_function, reduce
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import Entry, loss
@@ -83,8 +84,11 @@ def prepare(
     if entry.facts.forms and find_knob(entry, "form") is None:
         given.pop("form", None)  # the inputs have said it
     part = _part(entry, given)
-    for name in [n for n in given if _further(entry, n) and find_knob(entry, n) is None]:
+    for name in [n for n in given if _is_array(entry, n, given[n])]:
         arrays[name] = given.pop(name)
+    if entry.facts.parameters:
+        for name in ("in_features", "num_classes", "embedding_size"):
+            given.pop(name, None)  # the matrix says it
     if input_kind in _ACTIVATIONS and find_knob(entry, "activation"):
         given.setdefault("activation", _ACTIVATIONS[input_kind])
         input_kind = None
@@ -100,6 +104,8 @@ def prepare(
     if missing:
         raise UsageError(f"{entry.name} takes {listed(entry.inputs)}: {absent(missing)}")
     tensors = {n: _tensor(entry, knobs, n, v) for n, v in placed.items()}
+    if "target_lengths" in tensors and tensors["target"].dim() == 1:
+        tensors["target"] = _in_rows(tensors["target"], tensors["target_lengths"])
     _convert(entry, knobs, tensors, input_kind, target_kind)
     more = {name: value for name, value in tensors.items() if name not in entry.inputs}
     for name, value in entry.facts.state.items():
@@ -145,6 +151,14 @@ def _part(entry: Loss, given: dict[str, Any]) -> str | None:
     return str(part)
 
 
+def _is_array(entry: Loss, name: str, value: Any) -> bool:
+    """Tell whether one of the params is numbers of a head, a matrix or a state, and no knob."""
+    if _further(entry, name) is None:
+        return False
+    matrix = isinstance(value, list) and bool(value) and isinstance(value[0], list)
+    return matrix or find_knob(entry, name) is None
+
+
 def _further(entry: Loss, name: str) -> str | None:
     """Return the head, learned parameter or state that a name stands for."""
     facts = entry.facts
@@ -153,6 +167,9 @@ def _further(entry: Loss, name: str) -> str | None:
         return name
     if name in ("var", "variance") and "variance" in known:
         return "variance"
+    symbol = SYMBOLS.get(entry.name, {}).get(name)
+    if symbol in known:
+        return symbol
     matrices = list(facts.parameters)
     if name in ("weight", "weights", "W", "proxies", "prototypes", "centers") and matrices:
         return matrices[0]
@@ -184,6 +201,14 @@ def _indices(tensor: Tensor, name: str) -> Tensor:
             raise UsageError(f"{name} must be whole numbers, for they are indices")
         tensor = tensor.round()
     return tensor.long()
+
+
+def _in_rows(target: Tensor, lengths: Tensor) -> Tensor:
+    """Return labels that lie one sequence after the other as rows, padded with zeros."""
+    sizes = lengths.reshape(-1).tolist()
+    if sum(sizes) != len(target):
+        raise UsageError(f"target holds {len(target)} labels, and target_lengths {sum(sizes)}")
+    return torch.nn.utils.rnn.pad_sequence(list(target.split(sizes)), batch_first=True)
 
 
 def _convert(

@@ -5,7 +5,8 @@ for one component; then as a word that several libraries use for the same thing;
 case. What stays unknown is refused by the caller.
 """
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 
 SYNONYMS = (
     ("alpha", "a", "negative_slope"),
@@ -143,12 +144,13 @@ SYMBOLS: Mapping[str, Mapping[str, str]] = {
         "moving_mean": "running_mean",
         "moving_variance": "running_var",
     },
+    "laplace_nll": {"b": "scale"},
+    "schedule_free_sgd": {"b": "momentum"},
     "asl1": {"m": "mu"},
     "ghm_r": {"m": "mu"},
     "siou": {"t": "theta"},
     "quantile_huber": {"q": "quantile", "k": "k", "delta": "k", "kappa": "k"},
     "student_t_nll": {"v": "df", "s": "scale", "nu": "df"},
-    "clip": {"scale": "log_scale"},
     "align_uniform": {"a": "alpha", "t": "t"},
     "rmsprop": {"a": "alpha", "rho": "alpha"},
     "nwd": {"C": "constant", "c": "constant"},
@@ -175,6 +177,13 @@ SPOKEN: Mapping[str, Mapping[object, object]] = {
     "version": {1: "v1", 2: "v2", 3: "v3"},
 }
 """Values that other libraries write otherwise."""
+
+TURNED: Mapping[str, Mapping[str, tuple[str, Callable[[float], float]]]] = {
+    "clip": {"scale": ("temperature", lambda scale: 1 / scale)},
+    "normface": {"temperature": ("scale", lambda temperature: 1 / temperature)},
+    "siglip": {"log_t": ("scale", math.exp)},
+}
+"""Numbers that say the same the other way round."""
 
 INPUTS = (
     ("d_real", "real", "real_logits", "real_outputs", "discriminator_real_outputs", "R"),
