@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 from torch import nn
 
 from lossbench.errors import LossbenchError
+from lossbench.training import gradients
 from lossbench.training.build import build
 from lossbench.training.events import StepsDone
+from lossbench.training.lanes import LanesGraph
 from lossbench.training.loop import train
 
 
@@ -101,6 +104,31 @@ def test_a_group_of_different_rules_and_distances_equals_its_trials(optimizer: s
     together = losses_of(build(specs))
     for row, alone in zip(together, specs, strict=True):
         assert np.array_equal(row, losses_of(build([alone]))[0])
+
+
+@pytest.mark.parametrize("norm", [None, 0.05])
+def test_with_trials_side_by_side_the_second_pass_is_the_same(
+    norm: float | None, choice, iris, monkeypatch
+) -> None:
+    monkeypatch.setattr(gradients, "TRACE_FROM", 1)
+    parts: dict[str, Any] = {
+        "dataset": choice("dataset", "cubic", samples=64),
+        "loss": "mse",
+        "network": choice("network", "mlp", hidden=(10,)),
+        "train_batch_size": 15,
+        "train_drop_last": True,
+        "train_clip_norm": norm,
+    }
+    specs = [iris(rho=rho, train_seed=seed, **parts) for seed, rho in enumerate((0.1, 0.3, 0.1))]
+    job = build(specs)
+    assert all(isinstance(graph, LanesGraph) for graph in job.step.graphs.values())
+    together = losses_of(job)
+    for row, alone in zip(together, specs, strict=True):
+        assert np.array_equal(row, losses_of(build([alone]))[0])
+        plain = replace(alone, train=replace(alone.train, step="plain"))
+        np.testing.assert_allclose(row, losses_of(build([plain]))[0], rtol=2e-5, atol=1e-6)
+    once = losses_of(build([iris(rho=0.0, **parts, train_seed=0)]))[0]
+    assert np.abs(once - together[0]).max() > 1e-4  # the second pass does something
 
 
 @pytest.mark.parametrize("step", ["fused", "plain"])
