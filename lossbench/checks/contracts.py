@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from lossbench.lazy import torch
 from lossbench.registry import KINDS, Entry
 
 Contract = Callable[[Entry[Any]], None]
@@ -69,6 +70,9 @@ def check_contract(entry: Entry[Any], name: str) -> Finding:
     def found(verdict: Verdict, words: str = "") -> Finding:
         return Finding(entry.kind, entry.name, name, verdict, words)
 
+    # Tensors this small are sooner computed than shared out among threads.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         CONTRACTS[entry.kind][name](entry)
     except BrokenError as broken:
@@ -79,6 +83,8 @@ def check_contract(entry: Entry[Any], name: str) -> Finding:
         # Anything may be raised from within a formula that is being tried; that is a finding too.
         lines = str(error).strip().splitlines()
         return found("failed", f"{type(error).__name__}: {lines[0] if lines else 'no message'}")
+    finally:
+        torch.set_num_threads(threads)
     return found("passed")
 
 

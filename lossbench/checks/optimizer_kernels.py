@@ -18,10 +18,15 @@ from lossbench.components.vocabulary import Applied
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import optimizer
 
-STEPS = 200
+STEPS, MANY = 60, 200
+"""Steps beside torch's; and for the defaults in float64, where each last bit shows."""
+
+ALONE = 10
+"""Steps with a single knob changed: what it does, it does from the first one on."""
+
 SHAPES = ((4, 3), (5,))
 EXACT = {"float64": 1e-13, "float32": 1e-5}
-"""How far 200 steps may lead from torch's, relative to the largest weight, by dtype."""
+"""How far the steps may lead from torch's, relative to the largest weight, by dtype."""
 
 
 def torch_optimizers(entry: Optimizer, knobs: Knobs, leaves: list[Tensor]) -> list[Any]:
@@ -41,7 +46,7 @@ def torch_optimizers(entry: Optimizer, knobs: Knobs, leaves: list[Tensor]) -> li
 
 @contract("optimizer")
 def kernel(entry: Optimizer) -> None:
-    """The rule makes torch.optim's steps, 200 of them, in float32 and float64."""
+    """The rule makes torch.optim's steps, up to 200 of them, in float32 and float64."""
     require_formula(entry)
     if not entry.kernel:
         raise SkippedError("torch ships no kernel")
@@ -50,11 +55,14 @@ def kernel(entry: Optimizer) -> None:
         for dtype in (torch.float64, torch.float32):
             torch.set_default_dtype(dtype)  # torch.optim keeps its own numbers in this one
             for place, knobs in enumerate(combinations(entry)):
+                double = dtype == torch.float64
                 if place < 2:  # the defaults, and as many changed as go together
-                    for seed, shape in enumerate(SHAPES):
-                        follow_torch(entry, knobs, shape, dtype, seed)
-                elif dtype == torch.float64:
-                    follow_torch(entry, knobs, SHAPES[0], dtype, 0, steps=25)
+                    steps = MANY if double and place == 0 else STEPS
+                    follow_torch(entry, knobs, SHAPES[0], dtype, 0, steps)
+                    if double:
+                        follow_torch(entry, knobs, SHAPES[1], dtype, 1)
+                elif double:
+                    follow_torch(entry, knobs, SHAPES[0], dtype, 0, steps=ALONE)
     finally:
         torch.set_default_dtype(before)
 

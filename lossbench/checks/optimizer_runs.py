@@ -192,16 +192,20 @@ def group(entry: Optimizer, knobs: Knobs) -> tuple[int, ...]:
 
 
 def run_group(
-    entry: Optimizer, knobs: Knobs, params: Tensor, own: Mapping[str, Any] | None = None
+    entry: Optimizer,
+    knobs: Knobs,
+    params: Tensor,
+    own: Mapping[str, Any] | None = None,
+    steps: int = 8,
 ) -> Tensor:
     """Run the trials of a group together, [trials, ...]; `own` are knobs [trials] of their own."""
     own = own or {}
     if entry.facts.resolved(knobs).scope != "tensor":
         columns = {name: _columns(value) for name, value in own.items()}
-        return run(entry, {**knobs, **columns}, params).transpose(0, 1)
+        return run(entry, {**knobs, **columns}, params, steps).transpose(0, 1)
 
     def one(params: Tensor, values: Knobs) -> Tensor:
-        return run(entry, {**knobs, **values}, params)
+        return run(entry, {**knobs, **values}, params, steps)
 
     if not own:
         together: Tensor = torch.vmap(lambda params: one(params, {}))(params)
@@ -209,6 +213,20 @@ def run_group(
         mapped = {name: _mapped(value) for name, value in own.items()}
         together = torch.vmap(one, in_dims=(0, mapped))(params, dict(own))
     return together
+
+
+def run_constant(
+    entry: Optimizer, knobs: Knobs, params: Tensor, sizes: Tensor, steps: int
+) -> Tensor:
+    """Run the trials of a group together, each with a constant gradient of its own size."""
+
+    def one(params: Tensor, size: Tensor) -> Tensor:
+        return run(entry, knobs, params, steps, lambda now, _: torch.zeros_like(now) + size)
+
+    if entry.facts.resolved(knobs).scope != "tensor":
+        return one(params, sizes[:, None]).transpose(0, 1)
+    found: Tensor = torch.vmap(one)(params, sizes)
+    return found
 
 
 def _mapped(value: Any) -> Any:

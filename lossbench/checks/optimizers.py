@@ -1,7 +1,7 @@
 """What every optimizer promises: its state, its groups of trials, its way down."""
 
 import io
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 from lossbench.checks.contracts import BrokenError, SkippedError, contract
@@ -20,6 +20,7 @@ from lossbench.checks.optimizer_runs import (
     group,
     require_formula,
     run,
+    run_constant,
     run_group,
     said,
     without_decay,
@@ -74,6 +75,8 @@ def descends(entry: Optimizer) -> None:
                 slope=lambda params, _: width * (params - centre),
             )
             reached.append(min(map(height, steps), key=_finite_first))
+            if reached[-1] < 1e-2 * first:
+                return
     if not min(reached, key=_finite_first) < 1e-2 * first:
         ends = ", ".join(number(height) for height in reached)
         raise BrokenError(f"from {number(first)} it comes to no less than {ends}")
@@ -103,22 +106,15 @@ def _bottom_by_kernel(entry: Optimizer, knobs: Knobs, width: Tensor, centre: Ten
 def finite(entry: Optimizer) -> None:
     """Gradients of zero, tiny and large ones leave finite weights."""
     require_formula(entry)
+    sizes = torch.tensor((0.0, 1e-30, 1e-12, 1e6)).repeat_interleave(2)
     for knobs in combinations(entry):
         if any(name.startswith("eps") and _zero(value) for name, value in knobs.items()):
             continue
-        for size in (0.0, 1e-30, 1e-12, 1e6):
-            for params in (torch.zeros(4, 3), Draw(seed=5).normal(4, 3)):
-                params = (
-                    params.flatten() if entry.facts.resolved(knobs).scope == "model" else params
-                )
-                seen = run(entry, knobs, params, 3, partial(_constant, size))
-                require_finite(
-                    seen, seen, f"a weight after gradients of {size:g}{said(entry, knobs)}"
-                )
-
-
-def _constant(size: float, params: Tensor, step: int) -> Tensor:  # noqa: ARG001 - as `bumpy`
-    return torch.full_like(params, size)
+        start = Draw(seed=5).normal(*group(entry, knobs)[1:])
+        params = torch.stack([torch.zeros_like(start), start] * (len(sizes) // 2))
+        for size, seen in zip(sizes, run_constant(entry, knobs, params, sizes, 3), strict=True):
+            words = f"a weight after gradients of {float(size):g}{said(entry, knobs)}"
+            require_finite(seen, seen, words)
 
 
 def _zero(value: Any) -> bool:
@@ -182,13 +178,13 @@ def saved(entry: Optimizer) -> None:
     for knobs in combinations(entry):
         params = Draw(seed=2).normal(*group(entry, knobs)[1:])
         state = entry.facts.init(params, **knobs)
-        for step in range(1, 5):
+        for step in range(1, 4):
             params, state = advance(entry, knobs, params, state, bumpy, step)
         file = io.BytesIO()
         torch.save((params, state), file)
         file.seek(0)
         loaded, loaded_state = torch.load(file, weights_only=True)
-        for step in range(5, 9):
+        for step in range(4, 7):
             params, state = advance(entry, knobs, params, state, bumpy, step)
             loaded, loaded_state = advance(entry, knobs, loaded, loaded_state, bumpy, step)
         if not (_same(params, loaded) and _same(state, loaded_state)):
@@ -222,21 +218,35 @@ def _bound(entry: Optimizer, dtype: Any) -> float:
     )
 
 
+def _grouped(entry: Optimizer, alone: Any) -> Iterator[tuple[Any, Knobs, int, tuple[int, ...]]]:
+    """Give dtype, knobs, steps and the trials to look at of every group to run.
+
+    The defaults, and as many knobs changed as go together, are tried for long, trial by trial and
+    in both dtypes. A knob changed alone is tried briefly in one, at both ends of the group.
+    """
+    for place, knobs in enumerate(combinations(entry)):
+        if place < 2:
+            yield from (
+                (dtype, knobs, 8, (*range(TRIALS),)) for dtype in (torch.float32, torch.float64)
+            )
+        else:
+            yield alone, knobs, 4, (0, TRIALS - 1)
+
+
 @contract("optimizer")
 def trials(entry: Optimizer) -> None:
     """A trial in a group is the trial alone: bit for bit, unless it says why not."""
     require_formula(entry)
-    for dtype in (torch.float32, torch.float64):
-        for knobs in combinations(entry):
-            params = Draw(dtype=dtype, seed=3).normal(*group(entry, knobs))
-            together = run_group(entry, knobs, params)
-            alone = torch.cat([run_group(entry, knobs, one[None]) for one in params])
-            words = f"a trial in a group{said(entry, knobs)}"
-            if entry.facts.resolved(knobs).inexact:
-                bound = COARSE if entry.facts.matrices_only else LAST[dtype_name(dtype)]
-                require_close(together, alone, words, rtol=bound, atol=bound)
-            elif not torch.equal(together, alone):
-                raise BrokenError(f"{words} is off by {gap(together, alone):.2g}")
+    for dtype, knobs, steps, some in _grouped(entry, torch.float32):
+        params = Draw(dtype=dtype, seed=3).normal(*group(entry, knobs))
+        together = run_group(entry, knobs, params, steps=steps)[[*some]]
+        alone = torch.cat([run_group(entry, knobs, params[i][None], steps=steps) for i in some])
+        words = f"a trial in a group{said(entry, knobs)}"
+        if entry.facts.resolved(knobs).inexact:
+            bound = COARSE if entry.facts.matrices_only else LAST[dtype_name(dtype)]
+            require_close(together, alone, words, rtol=bound, atol=bound)
+        elif not torch.equal(together, alone):
+            raise BrokenError(f"{words} is off by {gap(together, alone):.2g}")
 
 
 def _spread(value: Any, dtype: Any) -> Any:
@@ -258,25 +268,26 @@ def _of_trial(value: Any, trial: int) -> Any:
 def knobs(entry: Optimizer) -> None:
     """With a value of its own for every float knob, a trial in a group is as alone."""
     require_formula(entry)
-    for dtype in (torch.float64, torch.float32):
-        for base in combinations(entry):
-            own = {name: _spread(value, dtype) for name, value in base.items()}
-            own = {name: value for name, value in own.items() if value is not base[name]}
-            if "etas" in own:  # no eta+ below 1
-                del own["etas"]
-            own = {n: v for n, v in own.items() if not isinstance(v, tuple) or _tensors(v)}
-            params = Draw(dtype=dtype, seed=3).normal(*group(entry, base))
-            together = run_group(entry, base, params, own)
-            if together.dtype != dtype:
-                raise BrokenError(
-                    f"{dtype_name(dtype)} weights become {dtype_name(together.dtype)}"
-                )
-            bound = _bound(entry, dtype)
-            for trial in range(TRIALS):
-                values = {name: _of_trial(value, trial) for name, value in own.items()}
-                alone = run_group(entry, {**base, **values}, params[trial][None])[0]
-                words = f"a trial with knobs of its own{said(entry, base)}"
-                require_close(together[trial], alone, words, rtol=bound, atol=bound)
+    for dtype, base, steps, some in _grouped(entry, torch.float64):
+        own = {name: _spread(value, dtype) for name, value in base.items()}
+        own = {name: value for name, value in own.items() if value is not base[name]}
+        if "etas" in own:  # no eta+ below 1
+            del own["etas"]
+        own = {n: v for n, v in own.items() if not isinstance(v, tuple) or _tensors(v)}
+        params = Draw(dtype=dtype, seed=3).normal(*group(entry, base))
+        together = run_group(entry, base, params, own, steps)
+        _require_dtype(together, dtype)
+        bound = _bound(entry, dtype)
+        for trial in some:
+            values = {name: _of_trial(value, trial) for name, value in own.items()}
+            alone = run_group(entry, {**base, **values}, params[trial][None], steps=steps)[0]
+            words = f"a trial with knobs of its own{said(entry, base)}"
+            require_close(together[trial], alone, words, rtol=bound, atol=bound)
+
+
+def _require_dtype(weights: Tensor, dtype: Any) -> None:
+    if weights.dtype != dtype:
+        raise BrokenError(f"{dtype_name(dtype)} weights become {dtype_name(weights.dtype)}")
 
 
 def _tensors(values: tuple[Any, ...]) -> bool:
@@ -287,16 +298,14 @@ def _tensors(values: tuple[Any, ...]) -> bool:
 def clock(entry: Optimizer) -> None:
     """The number of the step may be a tensor, as in a traced step."""
     require_formula(entry)
-    for dtype in (torch.float64, torch.float32):
-        for knobs in combinations(entry):
-            params = Draw(dtype=dtype, seed=3).normal(*group(entry, knobs)[1:])
-            counted = run(entry, knobs, params, 12)
-            ticked = run(entry, knobs, params, 12, clock=torch.tensor)
-            if ticked.dtype != dtype:
-                raise BrokenError(f"{dtype_name(dtype)} weights become {dtype_name(ticked.dtype)}")
-            bound = _bound(entry, dtype)
-            words = f"with the step as a tensor{said(entry, knobs)}"
-            require_close(ticked, counted, words, rtol=bound, atol=bound)
+    for dtype, knobs, steps, _ in _grouped(entry, torch.float64):
+        params = Draw(dtype=dtype, seed=3).normal(*group(entry, knobs)[1:])
+        counted = run(entry, knobs, params, steps)
+        ticked = run(entry, knobs, params, steps, clock=torch.tensor)
+        _require_dtype(ticked, dtype)
+        bound = _bound(entry, dtype)
+        words = f"with the step as a tensor{said(entry, knobs)}"
+        require_close(ticked, counted, words, rtol=bound, atol=bound)
 
 
 @contract("optimizer")
