@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from supervised import REQUIRED, SUPERVISED
 
 from lossbench import registry
 from lossbench.components.vocabulary import FITS
@@ -275,10 +276,26 @@ def test_a_group_of_all_elementwise_optimizers_equals_its_trials_bit_for_bit(sma
 
 def losses_for(kind: str) -> list[str]:
     return [
-        name
-        for name, entry in registry.loss.items()
-        if set(entry.facts.encodings) & set(FITS[kind])
+        name for name in SUPERVISED if set(registry.loss[name].facts.encodings) & set(FITS[kind])
     ]
+
+
+# Kernels whose exponential, logarithm or power is another one for the last elements than for whole
+# registers of them. It is rounding: a gradient alone is 4e-9 (log_cosh 1e-8) from that in a group,
+# and in float64 1e-16; both are up to 1e-7 from those in float64.
+INEXACT = (
+    "asymmetric",
+    "balanced_cross_entropy",
+    "bce",
+    "focal",
+    "hinge_embedding",
+    "log_cosh",
+    "log_cosh_dice",
+    "logistic",
+    "msle",
+    "poisson_nll",
+    "varifocal",
+)
 
 
 @pytest.mark.parametrize("name", sorted({*losses_for("class"), *losses_for("real")}))
@@ -286,15 +303,16 @@ def test_a_trial_in_a_group_equals_itself_alone_for_every_loss(name, small, choi
     real = {"dataset": choice("dataset", "friedman", samples=100), "metrics": ()}
     parts = {} if name in losses_for("class") else real
     specs = [
-        small(loss=name, optimizer=choice("optimizer", rule, lr=0.01), train_seed=seed, **parts)
+        small(
+            loss=choice("loss", name, **REQUIRED.get(name, {})),
+            optimizer=choice("optimizer", rule, lr=0.01),
+            train_seed=seed,
+            **parts,
+        )
         for rule in ("momentum", "adamw")
         for seed in range(2)
     ]
-    trained = together(specs)
-    # Kernels whose logarithm is another one for the last elements than for whole blocks of them.
-    inexact = ["asymmetric", "balanced_cross_entropy", "bce", "focal", "hinge_embedding"]
-    exactly = name not in [*inexact, "logistic", "poisson_nll", "varifocal"]
-    assert_equal(trained[2], alone(specs[2]), exactly=exactly)
+    assert_equal(together(specs)[2], alone(specs[2]), exactly=name not in INEXACT)
 
 
 SCHEDULES = {
