@@ -4,6 +4,7 @@ from lossbench.checks import (
     activations,
     distances,
     documentation,
+    loss_kernels,
     losses,
     optimizers,
     parts,
@@ -11,7 +12,7 @@ from lossbench.checks import (
 )
 from lossbench.checks.contracts import CONTRACTS, check_contract, check_entries, check_entry
 
-PARTS = (activations, distances, documentation, losses, optimizers, parts, schedules)
+PARTS = (activations, distances, documentation, loss_kernels, losses, optimizers, parts, schedules)
 """The files that hold contracts."""
 
 __all__ = ["CONTRACTS", "PARTS", "check_contract", "check_entries", "check_entry"]

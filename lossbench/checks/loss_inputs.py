@@ -148,6 +148,23 @@ def leaves_of(entry: Loss, inputs: Inputs) -> list[str]:
     ]
 
 
+def rows_of(entry: Loss, inputs: Inputs) -> list[str]:
+    """Return the names of the inputs that hold something of each sample."""
+    return [
+        name
+        for name, value in inputs.items()
+        if argument_of(name) in (*entry.inputs, *entry.facts.heads)
+        and name not in entry.facts.state
+        and isinstance(value, torch.Tensor)
+        and value.dim()
+    ]
+
+
+def what(name: str) -> str:
+    """Say what is compared, by the names of `value_and_gradients`."""
+    return f"the gradient by {name}" if name else "the value"
+
+
 def value_and_gradients(
     entry: Loss, knobs: Mapping[str, Any], inputs: Inputs, impl: str = "formula"
 ) -> dict[str, Tensor]:

@@ -1,14 +1,13 @@
-"""What every loss promises: its kernel, its gradient, its range, and what it declares of itself."""
+"""What every loss promises of itself: its gradient, its range, and whatever it declares."""
 
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lossbench.checks.contracts import BrokenError, SkippedError, contract
 from lossbench.checks.knobs import (
-    all_combinations,
     each_knob_varied,
     first_knobs,
     floats_of,
@@ -17,7 +16,6 @@ from lossbench.checks.knobs import (
     with_tensors,
 )
 from lossbench.checks.loss_inputs import (
-    SHAPES,
     Inputs,
     Loss,
     argument_of,
@@ -27,98 +25,16 @@ from lossbench.checks.loss_inputs import (
     encodings_of,
     leaves_of,
     players_of,
-    suits,
+    rows_of,
     terms_of,
     value_and_gradients,
+    what,
 )
-from lossbench.checks.numbers import number, require_close, require_gradients, tolerance
+from lossbench.checks.numbers import number, require_close, require_gradients
 from lossbench.components.samples import CLASSES, SORTS, Sort
-from lossbench.kernels import loss_function, reduce
+from lossbench.kernels import first_state, loss_function, reduce
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import loss
-
-
-def _what(name: str) -> str:
-    return f"the gradient by {name}" if name else "the value"
-
-
-# --- against torch ----------------------------------------------------------------------------
-
-
-def _require_kernel(entry: Loss) -> Callable[..., Any]:
-    if not entry.kernel:
-        raise SkippedError("torch ships no kernel")
-    shipped = entry.load_kernel()
-    if shipped is None:
-        raise SkippedError(f"this torch ({torch.__version__}) has no {entry.kernel}")
-    if entry.facts.kernel_only:
-        raise SkippedError(entry.facts.kernel_only)
-    return shipped
-
-
-@contract("loss")
-def kernel(entry: Loss) -> None:
-    """Formula and kernel agree in value and gradient, in float32 and float64."""
-    _require_kernel(entry)
-    for dtype in (torch.float32, torch.float64):
-        rtol, atol = tolerance(dtype)
-        for knobs, encoding, part in each_case(entry):
-            for sort in SORTS:
-                inputs = draw_inputs(entry, knobs, encoding, dtype, sort) | part
-                ours = value_and_gradients(entry, knobs, inputs)
-                torchs = value_and_gradients(entry, knobs, inputs, "kernel")
-                certain = _certain(entry, inputs)
-                for name, other in torchs.items():
-                    sound = torch.isfinite(other)
-                    if name and certain is not None:
-                        sound &= ~certain
-                    if not bool(sound.any()):
-                        continue
-                    scale = atol * max(1.0, float(other[sound].abs().max()))
-                    words = f"{_what(name)}, {sort} inputs{said(knobs, entry)}"
-                    require_close(ours[name][sound], other[sound], words, rtol=rtol, atol=scale)
-
-
-def _certain(entry: Loss, inputs: Inputs) -> Tensor | None:
-    """Return where torch's gradient is not that of its value (+-1e12): at probabilities 0 and 1."""
-    if entry.facts.prediction != "probabilities" or "prediction" not in inputs:
-        return None
-    prediction = inputs["prediction"]
-    return (prediction <= 0) | (prediction >= 1)
-
-
-@contract("loss")
-def reductions(entry: Loss) -> None:
-    """Mean and sum are torch's, for every combination of knobs: weights, ignored labels, ..."""
-    shipped = _require_kernel(entry)
-    for encoding in encodings_of(entry):
-        for knobs in filter(lambda knobs: suits(knobs, encoding), all_combinations(entry)):
-            for shape in SHAPES:
-                if len(shape) > 2 and (entry.facts.inputs or encoding == "labels"):
-                    continue
-                inputs = draw_inputs(entry, knobs, encoding, torch.float64, "random", shape)
-                _same_reductions(entry, knobs, inputs, shipped, shape)
-
-
-def _same_reductions(
-    entry: Loss, knobs: dict[str, Any], inputs: Inputs, shipped: Any, shape: tuple[int, ...]
-) -> None:
-    given = with_tensors(entry, knobs, torch.float64)
-    given |= {name: value for name, value in inputs.items() if name not in entry.inputs}
-    renamed = entry.facts.kernel_knobs(given) if entry.facts.kernel_knobs else given
-    plain = [inputs[name] for name in entry.inputs]
-    try:
-        expected = {r: shipped(*plain, **renamed, reduction=r) for r in ("mean", "sum")}
-    except RuntimeError:
-        if len(shape) == 2:
-            raise
-        return  # torch's own limits: [N, C] only, or weights of the last dimension
-    for impl in ("formula", "kernel"):
-        terms = terms_of(entry, knobs, inputs, impl)
-        for reduction, value in expected.items():
-            words = f"the {reduction} by the {impl}{said(knobs, entry)}"
-            require_close(reduce(terms, reduction), value, words, rtol=1e-7, atol=1e-9)
-
 
 # --- derivatives ------------------------------------------------------------------------------
 
@@ -130,7 +46,7 @@ def finite(entry: Loss) -> None:
         for sort in SORTS:
             inputs = draw_inputs(entry, knobs, encoding, torch.float32, sort) | part
             for name, tensor in value_and_gradients(entry, knobs, inputs).items():
-                _require_finite(tensor, inputs, f"{_what(name)}{said(knobs, entry)}", sort)
+                _require_finite(tensor, inputs, f"{what(name)}{said(knobs, entry)}", sort)
 
 
 def _require_finite(tensor: Tensor, inputs: Inputs, words: str, sort: str) -> None:
@@ -268,16 +184,27 @@ def independence(entry: Loss) -> None:
     for knobs, encoding, part in each_case(entry):
         inputs = draw_inputs(entry, knobs, encoding, torch.float64) | part
         whole = terms_of(entry, knobs, inputs).values
-        rows = [
-            name
-            for name, value in inputs.items()
-            if argument_of(name) in (*entry.inputs, *facts.heads)
-            and isinstance(value, torch.Tensor)
-            and value.dim()
-        ]
+        rows = rows_of(entry, inputs)
         first = {name: value[:2] if name in rows else value for name, value in inputs.items()}
         alone = terms_of(entry, knobs, first).values
         require_close(alone, whole[:2], f"two samples alone{said(knobs, entry)}", rtol=1e-9)
+
+
+@contract("loss")
+def order(entry: Loss) -> None:
+    """The order of the samples changes nothing, unless it is declared otherwise."""
+    if entry.facts.ordered:
+        raise SkippedError(entry.facts.ordered)
+    for knobs, encoding, part in each_case(entry):
+        inputs = draw_inputs(entry, knobs, encoding, torch.float64) | part
+        rows = rows_of(entry, inputs)
+        if {len(inputs[name]) for name in rows} != {count := len(inputs[rows[0]])}:
+            raise SkippedError("its samples do not all lie along the first dimension")
+        turn = torch.arange(count).roll(2)  # and not merely turned in a circle:
+        turn[:2] = turn[:2].flip(0)
+        turned = {name: value[turn] if name in rows else value for name, value in inputs.items()}
+        one, other = (reduce(terms_of(entry, knobs, given), "mean") for given in (inputs, turned))
+        require_close(other, one, f"samples in another order{said(knobs, entry)}", rtol=1e-9)
 
 
 @contract("loss")
@@ -292,19 +219,37 @@ def identities(entry: Loss) -> None:
         for encoding, part in itertools.product(encodings_of(entry), players_of(entry)):
             for sort in SORTS:
                 inputs = draw_inputs(entry, mine, encoding, torch.float64, sort) | part
-                shared = {n: v for n, v in inputs.items() if n not in entry.facts.state}
-                got = reduce(terms_of(entry, mine, inputs), "mean")
-                wanted = reduce(terms_of(other, theirs, _for(other, shared)), "mean")
-                words = f"compared with {claim.other}, {sort} inputs{said(claim.when, entry)}"
-                require_close(got, claim.times * wanted, words, rtol=1e-8, atol=1e-9)
+                leaves = leaves_of(entry, inputs)
+                # On the boundary the two may lie on either side of a kink.
+                names = leaves if sort != "boundary" else []
+                found = _mean_and_gradients(entry, mine, inputs, names)
+                wanted = _mean_and_gradients(other, theirs, _for(other, theirs, inputs), names)
+                for name, expected in wanted.items():
+                    words = f"{what(name)}, compared with {claim.other}, {sort} inputs"
+                    words += said(claim.when, entry)
+                    rtol, atol = (1e-7, 1e-8) if name else (1e-8, 1e-9)
+                    require_close(found[name], claim.times * expected, words, rtol=rtol, atol=atol)
 
 
-def _for(entry: Loss, inputs: Inputs) -> Inputs:
-    """Return what a loss takes of some inputs, and its state."""
+def _mean_and_gradients(
+    entry: Loss, knobs: Mapping[str, Any], inputs: Inputs, names: list[str]
+) -> dict[str, Tensor]:
+    """Return the mean, and its derivatives by those of the named inputs that it takes."""
+    leaves = {name: inputs[name].clone().requires_grad_() for name in names if name in inputs}
+    mean = reduce(terms_of(entry, knobs, {**inputs, **leaves}), "mean")
+    if not leaves:
+        return {"": mean}
+    grads = torch.autograd.grad(
+        mean, list(leaves.values()), allow_unused=True, materialize_grads=True
+    )
+    return {"": mean.detach(), **dict(zip(leaves, grads, strict=True))}
+
+
+def _for(entry: Loss, knobs: Mapping[str, Any], inputs: Inputs) -> Inputs:
+    """Return what a loss takes of the inputs of another, and its own first state."""
     taken = {*entry.inputs, *entry.facts.heads, *entry.facts.parameters}
     kept = {name: value for name, value in inputs.items() if argument_of(name) in taken}
-    for name, value in entry.facts.state.items():
-        kept[name] = value(CLASSES) if callable(value) else torch.tensor(float(value)).double()
+    kept |= {name: made.double() for name, made in first_state(entry, knobs, CLASSES).items()}
     return kept | ({"part": inputs["part"]} if entry.facts.parts else {})
 
 
@@ -356,7 +301,7 @@ def _same_as_alone(
         alone = step({name: value[trial] for name, value in stacked.items()}, own)
         about = f"trial {trial} under vmap" + "".join(f" with {name} of its own" for name in knobs)
         for name in names:
-            words = f"{_what(name)}, {about}"
+            words = f"{what(name)}, {about}"
             require_close(together[0][name][trial], alone[0][name], words, rtol=1e-4, atol=1e-5)
         for got, wanted in zip(together[1:], alone[1:], strict=True):
             require_close(got[trial], wanted, f"the sum, {about}", rtol=1e-4, atol=1e-5)

@@ -140,6 +140,7 @@ class LossFacts:
     dense:       one prediction for each pixel: predictions [N, C, d...] with targets [N, d...] or
                  [N, C, d...]. It is tried on small images.
     independent: a value depends on its own sample alone (with a whole-batch loss none does).
+    ordered:     why the order of the samples matters, where it does.
     detached:    why finite differences do not give its gradient, where a part carries none.
     derivative:  (prediction, target, **knobs) -> the analytic derivative of each value by its own
                  prediction, for elementwise losses of a residual or a margin.
@@ -172,6 +173,7 @@ class LossFacts:
     show: "Callable[..., dict[str, Tensor]] | None" = None
     dense: bool = False
     independent: bool = True
+    ordered: str | None = None
     detached: str | None = None
     derivative: Callable[..., Any] | None = None
     identities: tuple[Identity, ...] = ()

@@ -13,6 +13,7 @@ import torch
 from lossbench.checks.all import check_contract
 from lossbench.components.activations.rectifiers import relu
 from lossbench.components.boxes import areas, centre_share, iou, size
+from lossbench.components.losses.boxes_focused import focal_eiou
 from lossbench.registry import KINDS, Entry
 
 
@@ -69,6 +70,16 @@ def iou_without_its_union(prediction: Any, target: Any, *, form: str, eps: float
     return 1 - 2 * inside / (union + eps)
 
 
+def rmse_that_counts_the_first_twice(prediction: Any, target: Any, *, eps: float = 1e-8) -> Any:
+    square = torch.square(prediction - target)
+    return torch.sqrt((square.mean() + square[0].mean()) / 2 + eps)
+
+
+def focal_eiou_that_pulls_twice(prediction: Any, target: Any, **knobs: Any) -> Any:
+    values = focal_eiou(prediction, target, **knobs)
+    return 2 * values - values.detach()
+
+
 def relu_that_leaks(x: Any) -> Any:
     return relu(x) + 0.01 * x
 
@@ -85,6 +96,8 @@ LOSSES: list[tuple[str, Callable[..., Any], str]] = [
     ("mse", mse_that_hides_nan, "nan"),
     ("cauchy", cauchy_with_its_scale_forgotten, "derivative"),
     ("iou", iou_without_its_union, "bounds"),
+    ("rmse", rmse_that_counts_the_first_twice, "order"),
+    ("focal_eiou", focal_eiou_that_pulls_twice, "identities"),
 ]
 
 

@@ -103,6 +103,7 @@ def confidence_penalty(prediction: Tensor, target: Tensor, *, beta: NonNegative 
 @loss(
     inputs={"prediction": "logits", "target": "index"},
     whole_batch=True,
+    ordered="the clean samples come first, then their variants in the same order",
     aliases=("augmix_cross_entropy",),
 )
 def jsd_cross_entropy(
