@@ -124,11 +124,27 @@ LISTED = 40
 """How many valid names an error lists where none is near: a wall of them helps nobody."""
 
 
+ALIKE = 0.8
+"""From here on two names differ by a slip of the finger: `hubber` and `huber`."""
+
+
 def nearest(given: str, valid: Iterable[str], count: int = 3) -> list[str]:
-    """Return the valid names that look most like the one given, best first, none if none does."""
+    """Return the valid names that look most like the one given, best first, none if none does.
+
+    Where none looks alike as a whole, those that begin with it as a word do: `cosine` means
+    `cosine_annealing`, and not `chained`.
+    """
+    folded = given.lower()
     by_folded = {name.lower(): name for name in valid}
-    matches = difflib.get_close_matches(given.lower(), by_folded, n=count, cutoff=0.6)
+    matches = difflib.get_close_matches(folded, by_folded, n=count, cutoff=0.6)
+    begun = sorted((name for name in by_folded if name.startswith(f"{folded}_")), key=len)
+    if begun and not any(_ratio(folded, match) >= ALIKE for match in matches):
+        matches = begun[:count]
     return [by_folded[match] for match in matches]
+
+
+def _ratio(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, other, one).ratio()
 
 
 def suggest(given: str, valid: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lossbench.cli.main import run
+from lossbench.errors import nearest
 
 Call = Callable[..., Any]
 
@@ -173,6 +174,38 @@ def test_check_says_what_is_wrong_with_a_loss_of_ones_own(call: Call, tmp_path: 
     assert call("check", "mine.py:plain").code == 0
     assert call("check", "mine.py:plan").code == 2
     assert "did you mean plain" in call("check", "mine.py:plan").err
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("return (prediction.detach() - target) ** 2", "no gradient reaches the prediction"),
+        ("return (prediction != target).float()", "no gradient reaches the prediction"),
+        (
+            "return (prediction - target) ** 2 / (prediction.abs().max().item() + 1)",
+            "it calls .item() or decides by a value",
+        ),
+        ("prediction -= target; return prediction**2", "it changes what it was given in place"),
+        ("return prediction.nothing(target)", "in line 3 (return prediction.nothing(target))"),
+        ("return None", "returned NoneType"),
+    ],
+)
+def test_check_says_common_mistakes_in_words(
+    call: Call, tmp_path: Path, body: str, words: str
+) -> None:
+    (tmp_path / "mine.py").write_text(f"def slip(prediction, target):\n    'A slip.'\n    {body}\n")
+    found = call("check", "mine.py:slip", "--kind", "loss")
+    assert found.code in (1, 2)
+    assert words in " ".join((found.out + found.err).split())
+    assert "RuntimeError" not in found.out
+    assert "takes none" not in found.err
+
+
+def test_a_name_that_begins_with_the_word_given_is_suggested() -> None:
+    names = ("chained", "cosine_annealing", "cosine_with_warmup", "constant", "huber", "hub_of_all")
+    assert nearest("cosine", names) == ["cosine_annealing", "cosine_with_warmup"]
+    assert nearest("hubber", names)[0] == "huber"
+    assert nearest("wholly_else", names) == []
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,34 @@ def check_contract(entry: Entry[Any], name: str) -> Finding:
         return found("skipped", str(skipped))
     except Exception as error:
         # Anything may be raised from within a formula that is being tried; that is a finding too.
-        lines = str(error).strip().splitlines()
-        return found("failed", f"{type(error).__name__}: {lines[0] if lines else 'no message'}")
+        return found("failed", _words(error))
     finally:
         torch.set_num_threads(threads)
     return found("passed")
+
+
+KNOWN = {
+    "does not require grad and does not have a grad_fn": (
+        "no gradient reaches the prediction: the value is cut off from it (by detach, NumPy, "
+        "a comparison, a change to whole numbers), or a constant"
+    ),
+    "vmap: It looks like you're": (
+        "it calls .item() or decides by a value (if, while), so that trials cannot share a "
+        "computation: they are trained one by one (torch.where decides for each element)"
+    ),
+    "a leaf Variable that requires grad is being used in an in-place": (
+        "it changes what it was given in place: write x = x - y, not x -= y"
+    ),
+}
+"""What PyTorch says of common mistakes, by a part of it, and what that means."""
+
+
+def _words(error: Exception) -> str:
+    text = str(error).strip()
+    for part, meaning in KNOWN.items():
+        if part in text:
+            return meaning
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
 
 
 def check_entry(entry: Entry[Any]) -> list[Finding]:

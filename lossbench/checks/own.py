@@ -5,6 +5,7 @@ is only held to what every component must do: finite values, a true gradient, an
 """
 
 import inspect
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +15,14 @@ from lossbench.checks.contracts import CONTRACTS, Finding, check_contract
 from lossbench.checks.knobs import first_knobs
 from lossbench.checks.loss_inputs import draw_inputs, terms_of
 from lossbench.components.declarations import LossFacts
-from lossbench.errors import UnknownNameError, UsageError
+from lossbench.errors import LossbenchError, UnknownNameError, UsageError
 from lossbench.lazy import torch
 from lossbench.plugins import load
 from lossbench.plugins.syntax import Definition, define, offered
 from lossbench.registry import Entry
 
 DECLARED = (
-    "documentation", "bounds", "symmetry", "perfection", "kinks", "identities", "length",
+    "documentation", "bounds", "symmetry", "perfection", "kinks", "identities", "length", "order",
 )  # fmt: skip
 """Contracts about what a component declares: they do not apply to one that declares nothing."""
 
@@ -119,8 +120,22 @@ def _loss_facts(entry: Entry[LossFacts]) -> LossFacts:
             reason = error
     if not taken:
         assert reason is not None
-        raise UsageError(f"{entry.name} takes none of the targets that there are: {reason}")
+        raise _refused(entry, reason)
     return replace(entry.facts, target=tuple(taken), whole_batch=not any(shapes))
+
+
+def _refused(entry: Entry[LossFacts], reason: Exception) -> Exception:
+    """Return what to say of a loss that fails on targets of every kind."""
+    if isinstance(reason, LossbenchError):
+        return reason
+    file = entry.name.partition(":")[0]
+    frames = traceback.extract_tb(reason.__traceback__)
+    inside = [frame for frame in frames if Path(frame.filename).name == file]
+    place = f" in line {inside[-1].lineno} ({inside[-1].line})" if inside else ""
+    return UsageError(
+        f"{entry.name} fails on targets of every kind{place}: {type(reason).__name__}: {reason}",
+        hint="a loss takes a prediction and a target, and knobs that have defaults",
+    )
 
 
 def check_own(own: Own) -> Iterator[Finding]:

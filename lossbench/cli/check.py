@@ -156,7 +156,8 @@ def _report(output: Output, subject: str, made: "Iterable[tuple[str, list[Findin
         output.warn(f"{failed} of {len(findings)} checks failed")
     else:
         components = sum(row["components"] for row in table.values())
-        output.note(f"{components} components keep their promises ({len(findings)} checks)")
+        kept = "1 component keeps its" if components == 1 else f"{components} components keep their"
+        output.note(f"{kept} promises ({len(findings)} checks)")
     return 1 if failed else 0
 
 

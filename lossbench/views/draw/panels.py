@@ -194,7 +194,7 @@ def _cells(axes: Axes, panel: Panel, found: Cells) -> None:
     rows, columns = values.shape
     for row in range(rows):
         for column in range(columns):
-            axes.text(column, row, f"{values[row, column]:.3g}", ha="center", va="center",
+            axes.text(column, row, f"{values[row, column] + 0.0:.3g}", ha="center", va="center",
                       fontsize=6.5, color=DARK)  # fmt: skip
     axes.set_xticks(range(columns), [str(n + 1) for n in range(columns)])
     axes.set_yticks(range(rows), [str(n + 1) for n in range(rows)])
