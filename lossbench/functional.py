@@ -107,19 +107,9 @@ def as_function(entry: Entry[Any]) -> Call:
 def _signature(entry: Entry[Any], extra: Mapping[str, Any]) -> inspect.Signature:
     """Return the formula's signature, with its learned parameters and the extra arguments."""
     own = inspect.signature(entry.function).parameters.values()
-    kept = getattr(entry.facts, "state", None) or {} if entry.kind == "loss" else {}
-    inputs = [
-        # Without state, a batch is the first one.
-        argument.replace(default=None) if argument.name in kept else argument
-        for argument in own
-        if argument.kind is not Argument.KEYWORD_ONLY
-    ]
-    by_position = {argument.name for argument in inputs}
-    state = [
-        Argument(name, Argument.KEYWORD_ONLY, default=None)
-        for name in kept
-        if name not in by_position
-    ]
+    inputs = [argument for argument in own if argument.kind is not Argument.KEYWORD_ONLY]
+    kept = getattr(entry.facts, "state", None) or () if entry.kind == "loss" else ()
+    state = [Argument(name, Argument.KEYWORD_ONLY, default=None) for name in kept]
     learned = [
         # An activation's parameters have first values; a loss's depend on the network's outputs.
         Argument(name, Argument.KEYWORD_ONLY, default=_without_value(entry, name))

@@ -167,7 +167,7 @@ def test_state_that_is_not_given_is_that_before_the_first_batch() -> None:
     boxes = torch.tensor([[0.0, 0, 2, 2], [1, 1, 3, 4]])
     moved = boxes + 0.25
     first = losses.wiou(boxes, moved)
-    torch.testing.assert_close(losses.wiou(boxes, moved, torch.tensor(1.0)), first)
+    torch.testing.assert_close(losses.wiou(boxes, moved, iou_mean=torch.tensor(1.0)), first)
     assert losses.wiou(boxes, moved, iou_mean=torch.tensor(0.5)) != first
 
     views = X.double(), Y.double()
@@ -183,6 +183,7 @@ def test_state_that_is_not_given_is_that_before_the_first_batch() -> None:
 @pytest.mark.parametrize("name", [name for name, entry in loss.items() if entry.facts.state])
 def test_every_loss_with_state_is_an_ordinary_function(name: str) -> None:
     entry = loss[name]
+    assert not {*entry.inputs} & {*entry.facts.state}  # by keyword: whoever calls may leave it out
     drawn = draw_inputs(entry, first_knobs(entry), (*entry.facts.encodings, None)[0], torch.float32)
     given = {key: value for key, value in drawn.items() if key not in entry.facts.state}
     expected = as_function(entry)(**drawn)

@@ -401,3 +401,31 @@ def test_the_other_kinds(tmp_path: Path) -> None:
         plugins.outline("kinds.py:bent", "loss", tmp_path)
     with pytest.raises(UsageError, match="is a class"):
         plugins.outline("kinds.py:Net", "dataset", tmp_path)
+
+
+def test_what_the_program_fills_in_is_no_knob(tmp_path: Path) -> None:
+    """State, learned parameters, the player and noise: no config may give them."""
+    (tmp_path / "own.py").write_text(
+        """
+from lossbench.components.declarations import Parameter
+from lossbench.registry import activation, loss
+
+@loss(
+    target="zero_one",
+    state={"counts": lambda outputs, **_: outputs},
+    parameters={"weight": Parameter(shape=lambda outputs, **_: (outputs,))},
+)
+def counted(prediction, target, *, counts, weight, gamma: float = 2.0): ...
+
+@loss(inputs={"d_real": "real", "d_fake": "real"}, parts=("discriminator", "generator"))
+def game(d_real, d_fake, *, part: str, c: float = 1.0): ...
+
+@activation(noise="uniform")
+def noisy(x, *, uniform=None, spread: float = 1.0): ...
+"""
+    )
+    for name, kind, knob in (
+        ("counted", "loss", "gamma"), ("game", "loss", "c"), ("noisy", "activation", "spread"),
+    ):  # fmt: skip
+        for read in (plugins.outline, plugins.load):
+            assert [k.name for k in read(f"own.py:{name}", kind, tmp_path).knobs] == [knob]

@@ -107,11 +107,13 @@ def outline(reference: str, kind: str, folder: Path) -> Entry[Any]:
     if declared is None:
         _check_call(found, kind, how)
     facts = _facts(found, kind, how, declared)
-    # What the program fills in itself: further inputs, learned parameters, state, the player.
+    # What the program fills in: further inputs, learned parameters, state, the player, noise.
     declares = ("inputs", "heads", "parameters", "state")
     learned = frozenset(name for word in declares for name in getattr(facts, word, None) or ())
     if getattr(facts, "parts", ()):
         learned |= {"part"}
+    if noise := getattr(facts, "noise", None):
+        learned |= {noise}
     return Entry(
         kind=kind,
         name=canonical(reference, file),

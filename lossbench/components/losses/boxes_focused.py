@@ -127,8 +127,8 @@ HALF_LIFE = 7000
 def wiou(
     prediction: Tensor,
     target: Tensor,
-    iou_mean: Tensor,
     *,
+    iou_mean: Tensor,
     version: Literal["v1", "v2", "v3"] = "v3",
     gamma: NonNegative = 0.5,
     alpha: Positive = 1.9,

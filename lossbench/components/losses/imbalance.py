@@ -59,8 +59,8 @@ def balanced_cross_entropy(
 def ghm_c(
     prediction: Tensor,
     target: Tensor,
-    running_counts: Tensor,
     *,
+    running_counts: Tensor,
     bins: PositiveInt = 10,
     momentum: Decay = 0.0,
 ) -> Terms:

@@ -170,8 +170,8 @@ def balanced_l1(
 def ghm_r(
     prediction: Tensor,
     target: Tensor,
-    running_counts: Tensor,
     *,
+    running_counts: Tensor,
     mu: Positive = 0.02,
     bins: PositiveInt = 10,
     momentum: Decay = 0.0,

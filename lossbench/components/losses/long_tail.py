@@ -196,7 +196,7 @@ def seesaw(
     target="index",
     prediction="logits",
     independent=False,
-    aliases=("ohem_cross_entropy", "hard_example_mining"),
+    aliases=("ohem", "ohem_cross_entropy", "hard_example_mining"),
     identities=(Identity("cross_entropy", when={"ratio": 1.0}),),
 )
 def topk_cross_entropy(
