@@ -208,6 +208,14 @@ def test_a_name_that_begins_with_the_word_given_is_suggested() -> None:
     assert nearest("wholly_else", names) == []
 
 
+def test_check_sees_a_sign_turned_round(call: Call, tmp_path: Path) -> None:
+    text = "def turned(prediction, target):\n    return -((prediction - target) ** 2)\n"
+    (tmp_path / "turned.py").write_text(text)
+    found = call("check", "turned.py")
+    assert found.code == 1
+    assert "is the sign turned round?" in found.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -174,6 +174,27 @@ def perfection(entry: Loss) -> None:
 
 
 @contract("loss")
+def descent(entry: Loss) -> None:
+    """No prediction costs less than a perfect one, with the default knobs."""
+    facts, knobs = entry.facts, first_knobs(entry)
+    undeclared = facts.prediction == "raw" and "real" in facts.encodings
+    if not (facts.zero_at_target and _twins(entry) or undeclared) or facts.whole_batch:
+        raise SkippedError("a perfect prediction is not known to be the best")
+    for sort in ("random", "boundary"):
+        encoding = "real" if undeclared else facts.encodings[0]
+        inputs = draw_inputs(entry, knobs, encoding, torch.float64, sort)
+        perfect = {**inputs, "prediction": inputs["target"]}
+        best, other = (terms_of(entry, knobs, given).values for given in (perfect, inputs))
+        lower = other < best - 1e-6
+        if bool(lower.any()):
+            place = tuple(int(i) for i in lower.nonzero()[0])
+            raise BrokenError(
+                f"a prediction costs {number(other[place])}, and a perfect one "
+                f"{number(best[place])}: is the sign turned round?"
+            )
+
+
+@contract("loss")
 def independence(entry: Loss) -> None:
     """The value of a sample depends on that sample alone, unless it is declared otherwise."""
     facts = entry.facts

@@ -145,9 +145,13 @@ def loss_curve(entry: Entry[Any], params: Mapping[str, Any], label: str) -> Curv
     if draw is None:
         raise NoCurveError(f"{entry.name} is decided by no single number")
     try:
-        return draw(loss_function(entry, knobs, "formula"), label, knobs, wants)
+        found = draw(loss_function(entry, knobs, "formula"), label, knobs, wants)
     except (RuntimeError, LookupError, ValueError):
         raise NoCurveError(f"{entry.name} is decided by no single number") from None
+    if draw in (_margin_curve, _binary_curve, _class_curve) and found.value[-1] >= found.value[0]:
+        # It does not fall towards certainty: what it takes is no score of this class.
+        raise NoCurveError(f"{entry.name} is decided by no single number")
+    return found
 
 
 def _along_what(wants: str, encodings: Sequence[str]) -> Callable[..., Curve] | None:
@@ -167,16 +171,28 @@ def _along_what(wants: str, encodings: Sequence[str]) -> Callable[..., Curve] | 
 
 def _residual_curve(apply: Any, label: str, knobs: Mapping[str, Any], wants: str) -> Curve:
     if wants == "positive":
-        x = torch.linspace(0.02, SPAN, POINTS, dtype=torch.float64)
-        value, slope = _with_slope(lambda x: apply(x, torch.ones_like(x)).values, x)
-        return Curve(label, _list(x), _list(value), _list(slope), "prediction, target 1",
-                     "loss", "gradient")  # fmt: skip
+        return _beside_one(apply, label, 0.02)
+    if not _of_residual(apply):
+        return _beside_one(apply, label, 0.02 if wants == "real" else -SPAN)
     sizes = [v for n, v in knobs.items() if n in _SIZES and isinstance(v, int | float)]
     reach = max([SPAN, *(1.3 * size for size in sizes)])
     x = _along([-s for s in sizes] + sizes + [0.0], -reach, reach)
     value, slope = _with_slope(lambda x: apply(x, torch.zeros_like(x)).values, x)
-    words = "residual r" if wants == "real" else "prediction, target 0"
-    return Curve(label, _list(x), _list(value), _list(slope), words, "loss", "gradient")
+    return Curve(label, _list(x), _list(value), _list(slope), "residual r", "loss", "gradient")
+
+
+def _of_residual(apply: Any) -> bool:
+    """Tell whether a loss is decided by the residual: moving both sides changes nothing."""
+    x, y = (torch.tensor(values, dtype=torch.float64) for values in ([0.5, 2.0], [1.0, 0.25]))
+    return torch.allclose(apply(x, y).values, apply(x + 3, y + 3).values)
+
+
+def _beside_one(apply: Any, label: str, low: float) -> Curve:
+    """Draw along the prediction beside the target 1, for what is decided by both."""
+    x = torch.linspace(low, SPAN, POINTS, dtype=torch.float64)
+    value, slope = _with_slope(lambda x: apply(x, torch.ones_like(x)).values, x)
+    return Curve(label, _list(x), _list(value), _list(slope), "prediction, target 1",
+                 "loss", "gradient")  # fmt: skip
 
 
 _SIZES = ("delta", "beta", "eps", "margin", "c", "w", "k", "scale", "threshold", "width", "kappa")
@@ -200,7 +216,7 @@ def _binary_curve(apply: Any, label: str, _knobs: Any, wants: str) -> Curve:
 
     value, slope = _with_slope(of_logits, logits)
     return Curve(label, _list(p), _list(value), _list(slope), "probability of the true class",
-                 "loss", "gradient")  # fmt: skip
+                 "loss", "gradient by the prediction")  # fmt: skip
 
 
 def _class_curve(apply: Any, label: str, _knobs: Any, wants: str) -> Curve:
@@ -217,7 +233,7 @@ def _class_curve(apply: Any, label: str, _knobs: Any, wants: str) -> Curve:
 
     value, slope = _with_slope(of_logits, logits)
     return Curve(label, _list(p), _list(value), _list(slope), "probability of the true class",
-                 "loss", "gradient")  # fmt: skip
+                 "loss", "gradient by the prediction")  # fmt: skip
 
 
 def _box_curve(apply: Any, label: str, _knobs: Any, _wants: str) -> Curve:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from lossbench.evaluate.curves import Curve, Matrix
 from lossbench.views.shapes import Cells, Figure, Line, Panel
 
-TITLE_FITS = 34
+TITLE_FITS = 30
 """Characters that stand in the title of a small panel."""
 
 COLUMNS = 4
@@ -56,7 +56,8 @@ def family(curves: Sequence[Curve | Matrix], title: str, formula: str) -> Figure
 def _small_panel(curve: Curve, formula: str) -> Panel:
     lines = [Line(curve.x, curve.value, curve.value_label, 0)]
     if curve.slope:
-        lines.append(Line(curve.x, curve.slope, curve.slope_label, 1))
+        # One legend serves all panels: by what the gradient is taken, each says in its own picture.
+        lines.append(Line(curve.x, curve.slope, curve.slope_label.partition(" by ")[0], 1))
     short = formula.partition("\n")[0].partition(", with")[0]
     shown = f"{curve.label}: {short}"
     if not short or len(shown) > TITLE_FITS:
