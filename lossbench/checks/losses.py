@@ -178,7 +178,7 @@ def descent(entry: Loss) -> None:
     """No prediction costs less than a perfect one, with the default knobs."""
     facts, knobs = entry.facts, first_knobs(entry)
     undeclared = facts.prediction == "raw" and "real" in facts.encodings
-    if not (facts.zero_at_target and _twins(entry) or undeclared) or facts.whole_batch:
+    if not ((facts.zero_at_target and _twins(entry)) or undeclared) or facts.whole_batch:
         raise SkippedError("a perfect prediction is not known to be the best")
     for sort in ("random", "boundary"):
         encoding = "real" if undeclared else facts.encodings[0]
