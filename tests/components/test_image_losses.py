@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from lossbench.errors import UsageError
+from lossbench.functional import namespace
 from lossbench.kernels import loss_function, reduce
 from lossbench.registry import loss
 
@@ -185,3 +186,11 @@ def test_layers_and_weights_must_be_as_many() -> None:
         found("perceptual", layers(0), layers(1)[:1])
     with pytest.raises(UsageError, match="3 weights were given for 2 layers"):
         found("style", layers(0), layers(1), weights=(1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("name", ["ssim", "psnr"])
+def test_the_unit_of_the_values_cancels_with_the_largest_one(name: str) -> None:
+    draw = torch.Generator().manual_seed(3)
+    x, y = (torch.rand(2, 1, 16, 16, generator=draw, dtype=torch.float64) for _ in range(2))
+    call = getattr(namespace("loss"), name)
+    torch.testing.assert_close(call(255 * x, 255 * y, max_val=255.0), call(x, y))
