@@ -82,7 +82,9 @@ def _network(entry: Entry[NetworkFacts], inputs: tuple[int, ...], outputs: int) 
 
 
 def _network_inputs(entry: Entry[NetworkFacts]) -> list[tuple[int, ...]]:
-    return [(1, 12, 12)] if entry.facts.inputs == "image" else [(5,), (1, 8, 8)]
+    if entry.facts.inputs == "image":
+        return [(1, 12, 12)]
+    return [(1, 8, 8, 8)] if entry.facts.inputs == "volume" else [(5,), (1, 8, 8)]
 
 
 @contract("network")
@@ -91,7 +93,8 @@ def outputs(entry: Entry[NetworkFacts]) -> None:
     for inputs in _network_inputs(entry):
         for count in (1, 3):
             found = _network(entry, inputs, count).eval()(Draw().real(BATCH, *inputs))
-            if tuple(found.shape) != (BATCH, count):
+            places = inputs[1:] if entry.facts.dense else ()
+            if tuple(found.shape) != (BATCH, count, *places):
                 raise BrokenError(
                     f"{count} outputs are asked for, a batch gives {list(found.shape)}"
                 )

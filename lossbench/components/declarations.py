@@ -251,11 +251,13 @@ class NetworkFacts:
     check:  (**knobs) -> None; raises UsageError where the knobs contradict each other (ConfigError
             where several things are wrong at once). Needs no torch.
     brought: it stands for the module that a dataset brings (Data.model), and goes with no other.
+    dense:  it answers for every pixel of an image: outputs [N, C, H, W].
     """
 
-    inputs: Literal["image", "any"] = "any"
+    inputs: Literal["image", "volume", "any"] = "any"
     check: Callable[..., None] | None = None
     brought: bool = False
+    dense: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,11 @@ KNOBS = {
     "mlp": {"hidden": (12, 6), "norm": "batch", "dropout": 0.1},
     "cnn2d": {"channels": (4, 6), "norm": "batch", "hidden": (10,), "dropout": 0.1},
     "layers": {"layers": STACK},
+    "unet": {"channels": (4, 6), "dropout": 0.1},
+    "cnn3d": {"channels": (4, 6), "dropout": 0.1},
 }
 
+INPUTS = {"cnn3d": (1, 8, 8, 8)}
 
 # `point` stands for a module that data bring: see test_problems.py.
 NETWORKS = [name for name in network if not network[name].facts.brought]
@@ -45,7 +48,8 @@ def maker(name, **knobs):
     return ActivationMaker(entry, {**required, **entry.defaults(), **knobs})
 
 
-def build(name, inputs=IMAGE, outputs=3, chosen="relu", seed=0, **knobs):
+def build(name, inputs=None, outputs=3, chosen="relu", seed=0, **knobs):
+    inputs = inputs or INPUTS.get(name, IMAGE)
     torch.default_generator.manual_seed(seed)
     module = network[name].function(inputs, outputs, maker(chosen), **knobs)
     number_places(module)
@@ -58,10 +62,15 @@ def build(name, inputs=IMAGE, outputs=3, chosen="relu", seed=0, **knobs):
 @pytest.mark.parametrize("chosen", activation.names())
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_trains_with_every_activation(name, chosen):
-    wide = (1, 8, 16)  # glu halves the width, pooling does, twice
+    wide = (*INPUTS.get(name, IMAGE)[:-1], 16)  # glu halves the width, pooling does, twice
+    shrinks = activation[chosen].facts.output_shape is not None
+    if network[name].facts.dense and shrinks and maker(chosen)((4, *wide[1:]))[1][1:] != wide[1:]:
+        with pytest.raises(UsageError, match="every pixel"):
+            build(name, wide, chosen=chosen)
+        return
     module = build(name, wide, chosen=chosen, **KNOBS.get(name, {}))
     result = module(torch.randn(5, *wide))
-    assert result.shape == (5, 3)
+    assert result.shape == (5, 3, *(wide[1:] if network[name].facts.dense else ()))
     result.square().sum().backward()
     for key, parameter in module.named_parameters():
         assert parameter.grad is not None, key
@@ -86,9 +95,9 @@ def test_a_network_is_the_same_for_the_same_seed(name):
 def test_evaluation_is_without_noise_and_each_sample_by_itself(name):
     module = build(name, **KNOBS.get(name, {}))
     for _ in range(3):
-        module(torch.randn(16, *IMAGE) * 3 + 1)  # moves the running statistics
+        module(torch.randn(16, *INPUTS.get(name, IMAGE)) * 3 + 1)  # moves the running statistics
     module.eval()
-    x = torch.randn(6, *IMAGE)
+    x = torch.randn(6, *INPUTS.get(name, IMAGE))
     whole = module(x)
     assert torch.equal(whole, module(x))
     assert torch.allclose(whole[:2], module(x[:2]), atol=1e-6)
@@ -97,9 +106,15 @@ def test_evaluation_is_without_noise_and_each_sample_by_itself(name):
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("outputs", [1, 4, (2, 3)])
 def test_the_outputs_have_the_shape_that_was_asked_for(name, outputs):
+    if network[name].facts.dense and not isinstance(outputs, int):
+        with pytest.raises(UsageError, match="for each pixel"):
+            build(name, outputs=outputs)
+        return
     module = build(name, outputs=outputs, **KNOBS.get(name, {}))
     behind = (outputs,) if isinstance(outputs, int) else outputs
-    assert tuple(module(torch.randn(7, *IMAGE)).shape) == (7, *behind)
+    shape = INPUTS.get(name, IMAGE)
+    places = shape[1:] if network[name].facts.dense else ()
+    assert tuple(module(torch.randn(7, *shape)).shape) == (7, *behind, *places)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -108,7 +123,7 @@ def test_weights_of_linear_layers_and_convolutions_decay_and_nothing_else(name):
     expected = {
         f"{path}.weight"
         for path, part in module.named_modules()
-        if isinstance(part, nn.Linear | nn.Conv2d)
+        if isinstance(part, nn.Linear | nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d)
     }
     assert decayed(module) == expected
 
@@ -125,7 +140,7 @@ def test_a_group_of_networks_equals_each_alone(name):
     keys = torch.tensor([[1, 2], [3, 4], [5, 6]])
     for key in noise_buffers(trials[0]):
         stacked[key] = keys
-    x = torch.randn(3, 6, *IMAGE)
+    x = torch.randn(3, 6, *INPUTS.get(name, IMAGE))
 
     def group(state, x):
         return vmap(lambda state, x: functional_call(trials[0], state, (x,)))(state, x)
@@ -303,14 +318,14 @@ def test_a_scheme_gives_its_deviation_times_the_gain(scheme):
         assert torch.allclose(product, 1.7**2 * torch.eye(300), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [n for n in NETWORKS if "init" in network[n].defaults()])
 def test_a_scheme_draws_every_weight_and_sets_biases_to_zero(name):
     knobs = KNOBS.get(name, {})
     module = build(name, chosen="prelu", init="xavier_normal", **knobs)
     default = dict(build(name, chosen="prelu", **knobs).named_parameters())
     for key, parameter in module.named_parameters():
         owner = module.get_submodule(key.rpartition(".")[0])
-        if isinstance(owner, nn.Linear | nn.Conv2d):
+        if isinstance(owner, nn.Linear | nn.Conv2d | nn.Conv3d):
             assert not torch.equal(parameter, default[key])
             assert key.endswith("weight") or not parameter.any()
         else:
@@ -432,3 +447,33 @@ def test_a_list_is_checked_without_torch():
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_u_net_takes_an_image_of_any_size():
+    """What pooling rounds away comes back: 13 -> 6 -> 3 and up again."""
+    for size in ((13, 13), (9, 16), (4, 7)):
+        module = build("unet", (3, *size), channels=(4, 5, 6))
+        assert module(torch.randn(2, 3, *size)).shape == (2, 3, *size)
+
+
+def test_a_u_net_sees_far_by_its_coarse_path():
+    """Without it, four 3 x 3 windows at full size reach 4 pixels away; with it, much further."""
+    module = build("unet", (1, 32, 32), channels=(4, 6, 8), norm="none").eval()
+    x = torch.zeros(1, 1, 32, 32, requires_grad=True)
+    module(x)[0, 0, 16, 16].backward()
+    rows = x.grad[0, 0].abs().sum(dim=1).nonzero().flatten()
+    assert rows.max() - rows.min() > 16
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "channels", "words"),
+    [
+        ("unet", (64,), (4, 4), "takes images"),
+        ("unet", (1, 3, 8), (2, 2, 2), "2 halvings leave nothing of an image of 3 x 8"),
+        ("cnn3d", (1, 8, 8), (2,), "takes volumes"),
+        ("cnn3d", (1, 8, 8, 4), (2, 2, 2), "halve a volume of 8 x 8 x 4 to nothing"),
+    ],
+)
+def test_what_has_another_shape_or_is_too_small_is_refused(name, inputs, channels, words):
+    with pytest.raises(UsageError, match=words):
+        build(name, inputs, channels=channels)

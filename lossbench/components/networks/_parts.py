@@ -45,6 +45,10 @@ class Row:
         self.add("output", (nn.Linear(self.shape[0], count, bias=bias), (count,)))
         if len(wanted) != 1:
             self.add("unflatten", (nn.Unflatten(1, wanted), wanted))
+        return self.sequential()
+
+    def sequential(self) -> "nn.Sequential":
+        """Return the modules as they stand, without an output layer."""
         network = nn.Sequential()
         for name, module in self._modules.items():
             network.add_module(name, module)
