@@ -113,6 +113,7 @@ def test_eval_walks_optimizers_and_schedules(call: Call) -> None:
         (["huber", "-i", "[[1], [2, 3]]", "-t", "[1]"], "no array of numbers"),
         (["huber", "-i", "[1, NaN]", "-t", "[1, 1]"], "not a number, at [1]"),
         (["huber", "-i", "[1, 2, 3]", "-t", "[1, 1]"], "prediction is [3], and the target [2]"),
+        (["huber", "-i", "[1, 2]", "-t", "[1]"], "prediction is [2], and the target [1]"),
         (["huber", "-i", "[1]"], "target is missing"),
         (["huber"], "on which numbers"),
         (["huber", "-i", "nowhere.json", "-t", "[1]"], "neither JSON nor a file"),

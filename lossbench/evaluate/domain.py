@@ -84,8 +84,7 @@ def _require_target(call: Call, target: Tensor) -> None:
             rules = [encoding for encoding in facts.encodings if encoding in _RULES]
             if len(rules) == len(facts.encodings) == 1:
                 _require(call, "target", target, rules[0])
-        if "index" not in facts.encodings and target.shape != prediction.shape:
-            _require_shape(call, target, prediction)
+        require_shapes(call)
     elif facts.inputs["target"] == "index":
         labels, counts = target.unique(return_counts=True)
         if len(labels) == 1 or int(counts.max()) == 1:
@@ -121,16 +120,6 @@ def _require_labels(call: Call, target: Tensor, prediction: Any) -> None:
         )
 
 
-def _require_shape(call: Call, target: Tensor, prediction: Tensor) -> None:
-    try:
-        torch.broadcast_shapes(target.shape, prediction.shape)
-    except RuntimeError:
-        raise UsageError(
-            f"{call.entry.name}: the prediction is {list(prediction.shape)}, and the target "
-            f"{list(target.shape)}"
-        ) from None
-
-
 def require_shapes(call: Call) -> None:
     """Make sure that a prediction and its target go together number by number.
 
@@ -143,11 +132,12 @@ def require_shapes(call: Call) -> None:
         return
     if facts.inputs or facts.outputs is not None or "index" in facts.encodings:
         return
-    if target.shape != prediction.shape:
-        if target.dim() == prediction.dim():
-            _require_shape(call, target, prediction)
-            if torch.broadcast_shapes(target.shape, prediction.shape) == prediction.shape:
-                return  # one target for many outputs, said with a dimension of 1
+    if target.shape == prediction.shape:
+        return
+    # One target for many outputs may be said with a dimension of 1; samples are never shared.
+    alike = target.shape[:1] == prediction.shape[:1] and target.dim() == prediction.dim()
+    pairs = zip(target.shape, prediction.shape, strict=False)
+    if not alike or any(one not in (1, other) for one, other in pairs):
         raise UsageError(
             f"{call.entry.name}: the prediction is {list(prediction.shape)}, and the target "
             f"{list(target.shape)}"
