@@ -6,6 +6,7 @@ torch computes something for most of what lies outside; here it is said instead.
 from collections.abc import Callable
 from typing import Any
 
+from lossbench.components.boxes import require_boxes
 from lossbench.errors import UsageError
 from lossbench.evaluate.losses import Call
 from lossbench.lazy import Tensor, torch
@@ -24,7 +25,7 @@ def require_domain(call: Call) -> list[str]:
     slots |= dict(facts.heads)
     for name, slot in slots.items():
         value = {**call.inputs, **call.more}.get(name)
-        if isinstance(value, torch.Tensor) and slot in _RULES:
+        if isinstance(value, torch.Tensor):
             _require(call, name, value, slot)
     target = call.inputs.get("target")
     if isinstance(target, torch.Tensor):
@@ -33,6 +34,10 @@ def require_domain(call: Call) -> list[str]:
 
 
 def _require(call: Call, name: str, value: Tensor, slot: str) -> None:
+    if slot == "boxes":
+        require_boxes(value, name)
+    if slot not in _RULES:
+        return
     holds, words = _RULES[slot]
     wrong = ~holds(value)
     if not bool(wrong.any()):
@@ -59,14 +64,9 @@ def _with_logits(call: Call) -> list[str]:
     return sorted(names, key=lambda name: not name.startswith(call.entry.name))[:3]
 
 
-def _whole_boxes(boxes: Tensor) -> Tensor:
-    return (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
-
-
 _RULES: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "probabilities": (lambda x: (x >= 0) & (x <= 1), "probabilities, from 0 to 1,"),
     "positive": (lambda x: x > 0, "positive numbers"),
-    "boxes": (_whole_boxes, "boxes with x1 < x2 and y1 < y2"),
     "plus_minus": (lambda x: (x == 1) | (x == -1), "-1 or 1"),
     "zero_one": (lambda x: (x >= 0) & (x <= 1), "numbers from 0 to 1"),
     "count": (lambda x: x >= 0, "counts, of at least 0,"),
@@ -81,9 +81,8 @@ def _require_target(call: Call, target: Tensor) -> None:
         if not target.is_floating_point() and "index" in facts.encodings:
             _require_labels(call, target, prediction)
         else:
-            rules = [encoding for encoding in facts.encodings if encoding in _RULES]
-            if len(rules) == len(facts.encodings) == 1:
-                _require(call, "target", target, rules[0])
+            if len(facts.encodings) == 1:
+                _require(call, "target", target, facts.encodings[0])
         require_shapes(call)
     elif facts.inputs["target"] == "index":
         labels, counts = target.unique(return_counts=True)

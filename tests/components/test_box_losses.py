@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lossbench.components.losses._boxes import require_boxes
+from lossbench.components.boxes import require_boxes
 from lossbench.errors import UsageError
 from lossbench.kernels import loss_function, reduce
 from lossbench.registry import loss
