@@ -157,3 +157,9 @@ def suggest(given: str, valid: Iterable[str]) -> str:
         return "nothing is valid here"
     more = f" and {len(valid) - LISTED} more" if len(valid) > LISTED else ""
     return f"valid: {', '.join(valid[:LISTED])}{more}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return 'a, b and c', nothing for none."""
+    *first, last = list(names) or [""]
+    return f"{', '.join(first)} and {last}" if first else last

@@ -19,8 +19,8 @@ from lossbench.kernels import (
     activation_function,
     distance_function,
     fill,
-    first_state,
     loss_function,
+    missing_state,
     reduce,
 )
 from lossbench.lazy import torch
@@ -160,25 +160,10 @@ def _apply_loss(
     if part is not None and part not in entry.facts.parts:
         raise UnknownNameError(f"part of {entry.name}", part, entry.facts.parts)
     apply = loss_function(entry, knobs, arguments.pop("impl"))
-    _fill_in_state(entry, arguments, knobs)
+    like = next(value for value in arguments.values() if isinstance(value, torch.Tensor))
+    arguments |= missing_state(entry, knobs, like, arguments)
     inputs = [arguments.pop(name) for name in entry.inputs]
     return reduce(apply(*inputs, **arguments), reduction)
-
-
-def _fill_in_state(
-    entry: Entry[LossFacts], arguments: dict[str, Any], knobs: Mapping[str, Any]
-) -> None:
-    """Put the first state in the place of what is not given."""
-    if not entry.facts.state:
-        return
-    like = next(value for value in arguments.values() if isinstance(value, torch.Tensor))
-    outputs = like.shape[1] if like.dim() > 1 else 1
-    for name, made in first_state(entry, knobs, outputs).items():
-        if arguments[name] is None:
-            # Counts and means keep float32 beside predictions of half precision.
-            wider = made.is_floating_point() and like.is_floating_point()
-            kind = torch.promote_types(made.dtype, like.dtype) if wider else made.dtype
-            arguments[name] = made.to(kind).to(like.device)
 
 
 def _apply_distance(

@@ -100,6 +100,22 @@ def first_state(
     }
 
 
+def missing_state(
+    entry: Entry[LossFacts], knobs: Mapping[str, Any], like: Tensor, given: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """Return the first state in the place of what is not given, fit for a prediction `like`."""
+    if not entry.facts.state:
+        return {}
+    found = {}
+    for name, made in first_state(entry, knobs, like.shape[1] if like.dim() > 1 else 1).items():
+        if given.get(name) is None:
+            # Counts and means keep float32 beside predictions of half precision.
+            wider = made.is_floating_point() and like.is_floating_point()
+            kind = torch.promote_types(made.dtype, like.dtype) if wider else made.dtype
+            found[name] = made.to(kind).to(like.device)
+    return found
+
+
 def distance_function(
     entry: Entry[DistanceFacts],
     knobs: Mapping[str, Any],

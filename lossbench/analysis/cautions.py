@@ -6,7 +6,8 @@ from lossbench.analysis.claims import quoted
 from lossbench.analysis.paired import Pair
 from lossbench.analysis.statistics import ALPHA, fewest_seeds
 from lossbench.analysis.table import FAILURES, Table
-from lossbench.analysis.wording import count_of, listed, significant
+from lossbench.analysis.wording import count_of, significant
+from lossbench.errors import listed
 from lossbench.lazy import np
 
 _SKEWED_TOLD = 3  # pairs that are named

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from lossbench.analysis.paired import Pair
 from lossbench.analysis.statistics import Interval
 from lossbench.analysis.table import Moment
+from lossbench.errors import listed
 
 _PLAIN = (1e-4, 1e6)  # outside of these an exponent reads better
 
@@ -21,11 +22,6 @@ def significant(value: float, digits: int = 2) -> str:
     # The exponent after rounding: 9.96 becomes 10, which has one decimal less.
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
     return f"{value:.{max(0, digits - 1 - exponent)}f}"
-
-
-def listed(parts: Sequence[str]) -> str:
-    """Return a, b and c."""
-    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]])) if parts else ""
 
 
 def count_of(number: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from lossbench.config.defaults import COMPONENTS, METRICS
 from lossbench.config.problems import Problems
 from lossbench.config.spec import DatasetOptions, TrainSpec
 from lossbench.config.yaml import Node
-from lossbench.errors import Place, suggest
+from lossbench.errors import Place, listed, suggest
 from lossbench.registry import dataset as datasets
 from lossbench.registry import loss as losses
 from lossbench.registry import metric as metrics
@@ -131,7 +131,7 @@ def _check_loss(dataset: Read, kind: TargetKind, loss: Read, problems: Problems)
     if loss.entry.facts.inputs:
         problems.add(
             loss.node.place,
-            f"loss '{loss.entry.name}' compares {_and(loss.entry.facts.inputs)}, and dataset "
+            f"loss '{loss.entry.name}' compares {listed(loss.entry.facts.inputs)}, and dataset "
             f"'{dataset.entry.name}' gives inputs with targets",
             fitting,
         )
@@ -265,11 +265,6 @@ def closest(given: str, names: Iterable[str]) -> str:
 
 def _join(kinds: Iterable[Any]) -> str:
     return _join_words([_KINDS[kind] for kind in kinds]) or "no kind of target that data have"
-
-
-def _and(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _join_words(words: Sequence[str]) -> str:

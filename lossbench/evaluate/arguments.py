@@ -9,7 +9,7 @@ from typing import Any
 
 from lossbench.components.vocabulary import Applied, Nested
 from lossbench.config.annotations import mark, show
-from lossbench.errors import UnknownNameError, UsageError
+from lossbench.errors import UnknownNameError, UsageError, listed
 from lossbench.evaluate.names import BOTH, MEMBERS, SPOKEN, TURNED, find_input, find_name
 from lossbench.functional import check_knobs
 from lossbench.kernels import fill, is_matrix, is_vector
@@ -190,12 +190,6 @@ def place_inputs(
             hint=f"not used: {', '.join(list(left)[len(free) :])}",
         )
     return placed | dict(zip(free, left.values(), strict=False))
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return 'a, b and c'."""
-    *first, last = list(names) or ["nothing"]
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def absent(names: list[str]) -> str:

@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lossbench.errors import LossbenchError, UnknownNameError, UsageError
+from lossbench.errors import LossbenchError, UnknownNameError, UsageError, listed
 from lossbench.evaluate import functions, losses, steps
-from lossbench.evaluate.arguments import FIRST, find_knob, floats, listed, number_tensor
+from lossbench.evaluate.arguments import FIRST, find_knob, floats, number_tensor
 from lossbench.evaluate.domain import require_domain, require_shapes
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import Entry, registry_of

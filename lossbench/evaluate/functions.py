@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lossbench.errors import UsageError
+from lossbench.errors import UsageError, listed
 from lossbench.evaluate.arguments import (
     absent,
     find_knob,
     floats,
     knobs_from,
-    listed,
     number_tensor,
     place_inputs,
 )
@@ -101,7 +100,9 @@ def layer_call(
         if value is None:
             continue
         if name not in state:
-            raise UsageError(f"{entry.name} has no {name}", hint=f"it has {listed(state)}")
+            raise UsageError(
+                f"{entry.name} has no {name}", hint=f"it has {listed(state) or 'nothing'}"
+            )
         tensor = floats(number_tensor(value, name))
         if tensor.shape != state[name].shape:
             raise UsageError(

@@ -7,18 +7,17 @@ from typing import Any, get_args
 
 from lossbench.components.declarations import LossFacts
 from lossbench.components.vocabulary import Terms
-from lossbench.errors import UnknownNameError, UsageError
+from lossbench.errors import UnknownNameError, UsageError, listed
 from lossbench.evaluate.arguments import (
     absent,
     find_knob,
     floats,
     knobs_from,
-    listed,
     number_tensor,
     place_inputs,
 )
 from lossbench.evaluate.names import SYMBOLS
-from lossbench.kernels import loss_function, reduce
+from lossbench.kernels import loss_function, missing_state, reduce
 from lossbench.lazy import Tensor, torch
 from lossbench.registry import Entry, loss
 
@@ -108,11 +107,8 @@ def prepare(
         tensors["target"] = _in_rows(tensors["target"], tensors["target_lengths"])
     _convert(entry, knobs, tensors, input_kind, target_kind)
     more = {name: value for name, value in tensors.items() if name not in entry.inputs}
-    for name, value in entry.facts.state.items():
-        if name not in more:
-            outputs = next(iter(tensors.values())).shape[-1]
-            made = value(outputs, **knobs) if callable(value) else torch.tensor(float(value))
-            more[name] = made.double() if made.is_floating_point() else made
+    like = next(value for value in tensors.values() if isinstance(value, torch.Tensor))
+    more |= missing_state(entry, knobs, like, more)
     named = {name: tensors[name] for name in entry.inputs}
     return Call(entry, knobs, named, more | ({} if part is None else {"part": part}))
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lossbench.errors import UsageError
+from lossbench.errors import UsageError, listed
 from lossbench.evaluate import functions, losses, steps
-from lossbench.evaluate.arguments import FIRST, floats, listed, number_tensor
+from lossbench.evaluate.arguments import FIRST, floats, number_tensor
 from lossbench.evaluate.cases import plain
 from lossbench.evaluate.domain import require_domain
 from lossbench.lazy import Tensor, torch
@@ -114,9 +114,7 @@ def _activation(
     entry: Entry[Any], inputs: Mapping[str, Any], params: Mapping[str, Any], impl: str
 ) -> Value:
     if len(inputs) != 1:
-        raise UsageError(
-            f"{entry.name} takes x alone, got {listed(inputs) if inputs else 'nothing'}"
-        )
+        raise UsageError(f"{entry.name} takes x alone, got {listed(inputs) or 'nothing'}")
     ((name, given),) = inputs.items()
     x = floats(number_tensor(given, "x" if name in FIRST else name)).requires_grad_()
     call = functions.activation_call(entry, params, impl)

@@ -19,7 +19,7 @@ from lossbench.components.declarations import ActivationFacts, LossFacts, Parame
 from lossbench.components.modules import KEEP_WITHIN
 from lossbench.components.noise import uniform
 from lossbench.components.vocabulary import NOISE_KEY, Encoding, PredictionKind, Terms
-from lossbench.kernels import activation_function, as_terms, loss_function
+from lossbench.kernels import activation_function, as_terms, first_state, loss_function
 from lossbench.registry import Entry
 
 Shape = tuple[int, ...]
@@ -207,8 +207,7 @@ class Objective(Component):
             if declared.initial is not None:
                 initial = declared.initial(shape)
             self.register_parameter(name, nn.Parameter(initial))
-        for name, value in facts.state.items():
-            made = value(outputs, **knobs) if callable(value) else torch.tensor(float(value))
+        for name, made in first_state(entry, knobs, outputs).items():
             self.register_buffer(name, made)
         self._state = tuple(facts.state)
 
