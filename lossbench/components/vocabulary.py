@@ -63,6 +63,15 @@ class Applied:
     knobs: Mapping[str, Any]
     kernel: Callable[..., Any] | None = None
 
+    @property
+    def rate(self) -> float:
+        """An optimizer's learning rate; a wrapper without its own has its base's."""
+        rate = self.knobs.get("lr")
+        if rate is not None:
+            return float(rate)
+        base: Applied = self.knobs[self.facts.wraps]
+        return base.rate
+
     def __call__(self, *inputs: Any, **more: Any) -> Any:
         """Call the formula with the knobs; `more` overrides them."""
         return self.function(*inputs, **{**self.knobs, **more})

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lossbench.components.vocabulary import Applied
 from lossbench.errors import UsageError
 from lossbench.evaluate.arguments import floats, knobs_from, number_tensor
 from lossbench.lazy import Tensor, torch
@@ -68,26 +69,14 @@ def _by_rule(
     if facts.scope == "model":  # its parameters lie along one dimension
         params, grads = params.flatten(), [gradient.flatten() for gradient in grads]
     fixed = {name: value for name, value in knobs.items() if name != "lr"}
-    rate = {"lr": _rate(entry, knobs)} if "lr" in knobs else {}
+    applied = Applied(entry.name, entry.function, entry.facts, knobs)
+    rate = {"lr": applied.rate} if "lr" in knobs else {}
     state = facts.init(params, **fixed)
     seen = []
     for step, gradient in enumerate(grads, start=1):
         params, state = entry.function(params, gradient, state, step, **fixed, **rate)
         seen.append(params.reshape(shape))
     return torch.stack(seen)
-
-
-def _rate(entry: Entry[Any], knobs: Mapping[str, Any]) -> Any:
-    """Return the learning rate: a wrapper without its own has its base's."""
-    rate = knobs["lr"]
-    base = knobs.get(entry.facts.wraps) if entry.facts.wraps else None
-    return _rate_of(base) if rate is None and base is not None else rate
-
-
-def _rate_of(applied: Any) -> Any:
-    rate = applied.knobs.get("lr")
-    inner = applied.knobs.get(applied.facts.wraps) if applied.facts.wraps else None
-    return _rate_of(inner) if rate is None and inner is not None else rate
 
 
 def _by_kernel(

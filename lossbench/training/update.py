@@ -42,7 +42,7 @@ class Optimizer:
     @property
     def rate(self) -> float:
         """The learning rate before any schedule; a wrapper without its own has its base's."""
-        return _own_rate(self.applied)
+        return self.applied.rate
 
     @property
     def rest(self) -> Applied | None:
@@ -56,11 +56,6 @@ class Optimizer:
         if self.facts.matrices_only is not None:
             del knobs[self.facts.matrices_only]
         return replace(self.applied, knobs=knobs)
-
-
-def _own_rate(applied: Applied) -> float:
-    rate = applied.knobs.get("lr")
-    return _own_rate(applied.knobs[applied.facts.wraps]) if rate is None else float(rate)
 
 
 Climb = Callable[[Tensor, Tensor], Tensor]
@@ -137,7 +132,7 @@ def _pieces(
         pieces.append(TensorPiece(rows, params, applieds, layout, matrices, first.decayed))
     if len(columns):
         piece = FlatPiece(rows, params, rest, mask, columns)
-        ratios = [_own_rate(own) / opt.rate for own, opt in zip(rest, optimizers, strict=True)]
+        ratios = [own.rate / opt.rate for own, opt in zip(rest, optimizers, strict=True)]
         piece.rate_scale = merged_value(ratios, params)
         pieces.append(piece)
     return pieces
